@@ -220,7 +220,7 @@ class Session(ProxyMembers, BucketMembers):
                 overload; never where it may have been accepted
         """
         targets = list(map(to_target, jobs))
-        check_job_count(targets, self.settings.max_jobs if max_jobs is None else max_jobs)
+        check_job_count(targets, self.settings, max_jobs)
         follower, wait = self._jobs.follower, self.settings.wait
         return Batch(follower, targets, at_once, wait, poll_interval, retry)
 
@@ -228,8 +228,8 @@ class Session(ProxyMembers, BucketMembers):
         """Continue after a restart: resolve submissions of unknown outcome, follow unfinished jobs.
 
         A submission is looked up and adopted, or submitted again
-        where it certainly was not received. Yields each job as it
-        ends; `poll_interval` is that of `batch`.
+        where it certainly was not received. Yields what ended
+        unseen, then each job as it ends; `poll_interval` as `batch`.
         """
         return Stream(lambda: self._jobs.resume(self, self.settings.wait, poll_interval))
 
@@ -313,6 +313,11 @@ class Session(ProxyMembers, BucketMembers):
         """
         return Operation(partial(self._jobs.pictures.read, source, index))
 
+    def find_picture_size(self, job_id: str) -> tuple[int, int] | None:
+        """Return the size of the picture of the job `job_id`, or of its parent, where known."""
+        # A recording may have scaled it down.
+        return None if self.recording else self._jobs.pictures.find_size(job_id)
+
     def pictures(self, job: Job) -> Operation[list[Picture]]:
         """Fetch all images of a job; a 2×2 grid comes as its four images.
 
@@ -372,8 +377,7 @@ class Session(ProxyMembers, BucketMembers):
         session connects.
 
         Args:
-            changes: wait, timeout, on_interrupt, max_jobs,
-                thumbnail
+            changes: wait, timeout, max_jobs, prices, …
         """
         self.settings = change_settings(self.settings, changes)
         self.client.transport.timeout = self.settings.timeout

@@ -23,6 +23,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ SIMULATED = frozenset(
 )
 SCHEDULES = 250
 STRIDE = 491
-TIMEOUT = 120  # seconds: a mutant that runs longer is noticed
+TIMEOUT = 240  # seconds: a mutant that runs longer is noticed
 MAX_TESTS = 80  # that a mutant is tried on: the fastest of those that reach its line
 # tests of whole processes, which take long, and are about what the others are about
 SLOW_TESTS = "not stress and not killed and not processes and not survive"
@@ -305,10 +306,10 @@ def start(mutant: Mutant, tests: Sequence[str]) -> int:
         os._exit(code)
 
 
-def find_survivors(
+def try_mutants(
     mutants: Sequence[Mutant], reach: TestsByLine, at_once: int
-) -> Iterator[tuple[Mutant, bool]]:
-    """Try mutants, some at a time; yield each with whether it survived."""
+) -> Iterator[tuple[Mutant, int]]:
+    """Try mutants, some at a time; yield each with the status of its process: 0 if it survived."""
     waiting = list(reversed(mutants))
     running: dict[int, Mutant] = {}
     while waiting or running:
@@ -317,7 +318,7 @@ def find_survivors(
             running[start(mutant, choose_tests(mutant, reach))] = mutant
         pid, status = os.wait()
         if pid in running:
-            yield running.pop(pid), status == 0
+            yield running.pop(pid), status
 
 
 def main() -> None:
@@ -333,14 +334,17 @@ def main() -> None:
     chosen = random.Random(args.seed).sample(mutants, min(args.count, len(mutants)))
     started = time.monotonic()
     reach = measure_reach()
-    survivors = 0
-    for mutant, survived in find_survivors(chosen, reach, args.jobs):
-        survivors += survived
-        if survived:
+    statuses = Counter[int]()
+    for mutant, status in try_mutants(chosen, reach, args.jobs):
+        statuses[status] += 1
+        if status == 0:
             print(mutant, flush=True)
     seconds = time.monotonic() - started
-    killed = len(chosen) - survivors
-    print(f"{killed} of {len(chosen)} noticed in {seconds:.0f} s ({len(mutants)} there are)")
+    noticed = len(chosen) - statuses[0]
+    print(
+        f"{noticed} of {len(chosen)} noticed, {statuses[signal.SIGALRM]} of them by a time-out,"
+        f" in {seconds:.0f} s ({len(mutants)} there are)"
+    )
 
 
 if __name__ == "__main__":

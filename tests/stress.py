@@ -46,7 +46,8 @@ logging.getLogger("uvicorn.error").disabled = True
 SPEED = 400.0
 TIMEOUT = 2.0  # seconds of one request; a stall lasts longer
 # The service is faster than in life, and so is all that waits.
-SETTLING_TIME = 4.0
+# Longer than a busy machine keeps a request waiting after its client has left.
+SETTLING_TIME = 12.0
 LEASE_DURATION = 2.0
 FAULT_RATE = 0.2  # share of the requests
 RESUME_ONLY = 0  # submissions of the other processes

@@ -117,6 +117,23 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def list_anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and MyST make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_anchors_lead_to_headings(page: Path) -> None:
+    anchors = re.findall(r"\]\(([^)#:\s]*)#([^)\s]+)\)", page.read_text("utf-8"))
+    missing = [
+        (path, anchor)
+        for path, anchor in anchors
+        if anchor not in list_anchors(page.parent / path if path else page)
+    ]
+    assert missing == []
+
+
 @pytest.mark.parametrize(
     "span", ["Poller.gone", "polling.GONE", "gone.py", "%mjci gone", "MJCI_GONE", "s.gone()"]
 )

@@ -65,6 +65,11 @@ DEMO_ARGUMENTS = (
         type=Path,
         help="execute it headlessly and write this page",
     ),
+    _make_argument(
+        "--timing",
+        action="store_true",
+        help="with --execute: say after how many seconds the first picture was there",
+    ),
 )
 WATCH_ARGUMENTS = (
     _make_argument(

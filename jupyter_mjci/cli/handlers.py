@@ -33,7 +33,7 @@ def open_session(args: Namespace, **settings: str) -> Session:
 def run_demo(args: Namespace) -> int:
     from jupyter_mjci.cli import demo
 
-    return demo.run_demo(args.execute)
+    return demo.run_demo(args.execute, timing=args.timing)
 
 
 def run_watch(args: Namespace) -> int:

@@ -98,11 +98,13 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 
 class Sender(Protocol):
-    """What sends a call, and fetches the pictures that its builder was given: the session."""
+    """What sends a call, and knows the pictures that its builder was given: the session."""
 
     async def fetch(self, call: Call[T]) -> T: ...
 
     def picture(self, source: Any, /) -> Operation[Any]: ...
+
+    def find_picture_size(self, job_id: str, /) -> tuple[int, int] | None: ...
 
 
 # What a value that has not run says: forgetting to run it is the

@@ -58,7 +58,6 @@ class LoopThread:
     """A daemon thread with a running loop."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
         self.loop = PrivateEventLoop()
         self.thread = threading.Thread(target=self._run_loop, name="mjci-engine", daemon=True)
         self.thread.start()
@@ -78,9 +77,20 @@ def get_loop_thread() -> LoopThread:
     """
     global _loop_thread
     with _lock:
-        if _loop_thread is None or _loop_thread.pid != os.getpid():
+        if _loop_thread is None:
             _loop_thread = LoopThread()
         return _loop_thread
+
+
+def _reset_in_child() -> None:
+    """Forget the thread of the parent, and a lock that another of its threads may have held."""
+    global _loop_thread, _lock
+    _loop_thread = None
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_in_child)
 
 
 class BackgroundTask(Generic[T]):

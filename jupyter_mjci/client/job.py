@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import SupportsIndex
 
@@ -288,9 +289,15 @@ class Job:
                 detail=f"It has no buttons ({self.action} is {self.status}).",
                 hint="Buttons appear when a task has succeeded.",
             )
-        available = ", ".join(button.name for button in self.buttons)
+        available = [button.name for button in self.buttons]
+        known = {word.casefold(): word for word in available}
+        close = get_close_matches(name.casefold(), known, 1, 0.7)
         raise InvalidRequest(
-            message, detail=f"Available: {available}.", hint="Give one of these, or a customId."
+            message,
+            detail=f"Available: {', '.join(available)}.",
+            hint=f"Did you mean {known[close[0]]}?"
+            if close
+            else "Give one of these, or a customId.",
         )
 
 

@@ -242,6 +242,8 @@ _STATUS_OUTCOMES: dict[int, tuple[Outcome, Reason]] = {
     431: (Outcome.REFUSAL, Reason.TOO_LARGE),
     444: (Outcome.UNKNOWN, Reason.UNAVAILABLE),
     460: (Outcome.UNKNOWN, Reason.UNAVAILABLE),
+    # nginx: the headers are too large
+    494: (Outcome.REFUSAL, Reason.TOO_LARGE),
     499: (Outcome.UNKNOWN, Reason.UNAVAILABLE),
     501: (Outcome.UNSUPPORTED, Reason.NO_ENDPOINT),
 }
@@ -249,8 +251,17 @@ _CHALLENGE_TITLES = re.compile(
     r"(?i)just a moment|attention required|checking your browser|verify you are human"
     r"|are you a robot|captcha|ddos-guard|security check|access denied|request rejected|安全验证"
 )
-# Pages whose title says nothing: Alibaba Cloud, Imperva.
-_CHALLENGE_BODIES = re.compile(rb"(?i)potential threats to the server|/_incapsula_resource")
+# Pages whose title says nothing: Alibaba Cloud, Imperva, Cloudflare,
+# AWS WAF, and Knownsec, which sets cookies by scripts.
+_CHALLENGE_BODIES = re.compile(
+    rb"(?i)potential threats to the server|acw_sc__v2|var arg1='[0-9a-f]{40}|/_incapsula_resource"
+    rb"|_cf_chl_opt|/cdn-cgi/challenge-platform|awswafcookiedomainlist|__jsl_clearance"
+)
+# Headers by which a gateway says that it wants a human.
+_CHALLENGE_HEADERS = {
+    "cf-mitigated": frozenset({"challenge"}),
+    "x-amzn-waf-action": frozenset({"challenge", "captcha"}),
+}
 _REQUEST_ID_HEADERS = (
     "x-ci-request-id",
     "x-cos-request-id",
@@ -406,9 +417,13 @@ def _classify_success(response: Response, document: Any) -> Classified:
     status = response.status
     if status < 200:
         return Classified(Outcome.UNREADABLE, status, Reason.NO_ANSWER)
-    if is_html(response.body):
+    if is_html(response.body) or _has_challenge_header(response):
         title = read_message(response.body)
-        is_challenge = _has_challenge_title(title) or _has_challenge_body(response)
+        is_challenge = (
+            _has_challenge_title(title)
+            or _has_challenge_body(response)
+            or _has_challenge_header(response)
+        )
         reason = Reason.CHALLENGE if is_challenge else Reason.NO_ANSWER
         return Classified(
             Outcome.UNKNOWN,
@@ -531,11 +546,15 @@ def _get_effective_status(status: int, document: Any) -> int:
 
 def _is_challenge(response: Response, from_page: bool, message: str) -> bool:
     """Return whether a gateway wants a human to prove that it is one: nothing passed it."""
-    if response.headers.get("cf-mitigated") == "challenge":
+    if _has_challenge_header(response):
         return True
     if from_page and _has_challenge_body(response):
         return True
     return from_page and response.status in (403, 429, 503) and _has_challenge_title(message)
+
+
+def _has_challenge_header(response: Response) -> bool:
+    return any(response.headers.get(name) in values for name, values in _CHALLENGE_HEADERS.items())
 
 
 def _has_challenge_body(response: Response) -> bool:

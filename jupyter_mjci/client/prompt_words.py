@@ -12,8 +12,37 @@ import re
 # bracket and close before one: neither an apostrophe nor inches.
 QUOTED = r"""(?<!\w)"[^"]*"(?!\w)|(?<!\w)'[^']*'(?!\w)|“[^”]*”|‘[^’]*’(?!\w)|«[^»]*»|「[^」]*」"""
 WORD = re.compile(rf"(?:{QUOTED}|\S)+")
-DASHES = "-‐‑‒–—―−﹘﹣－"
+DASHES = "-‐‑‒–—―−⸺⸻﹘﹣－"
 _FLAG_LIKE = re.compile(rf"([{DASHES}]+)([^\W\d_][\w-]*)?(.*)", re.DOTALL)
+
+
+# What opens a quotation, and what closes it.
+_OPENING = re.compile(r"""(?<![^\s([{])["“]""")
+_CLOSING = {'"': re.compile(r'"(?!\w)'), "“": re.compile("”")}
+_STRAY = re.compile(r"""(?<=[^\s\d"])"(?!\w)|”""")
+
+
+def find_open_quote(text: str) -> str:
+    """Return the word at which a quotation begins, or ends, whose other mark is missing; else "".
+
+    Inches (12") are no quotation.
+    """
+    position = 0
+    while opening := _OPENING.search(text, position):
+        stray = _STRAY.search(text, position, opening.start())
+        closing = _CLOSING[opening[0]].search(text, opening.end())
+        if stray or closing is None:
+            start = stray.start() if stray else opening.start()
+            return _get_word(text, start)
+        position = closing.end()
+    stray = _STRAY.search(text, position)
+    return _get_word(text, stray.start()) if stray else ""
+
+
+def _get_word(text: str, position: int) -> str:
+    """Return the word around a position."""
+    words = (word for word in re.finditer(r"\S+", text) if word.end() > position)
+    return next(words)[0]
 
 
 def split_words(text: str) -> list[str]:

@@ -42,6 +42,8 @@ MESSAGE_FIELDS = (
     "errmsg",
     "errMsg",
     "error_msg",
+    "errorMessage",
+    "error_message",
     "Message",
     "reason",
     "detail",

@@ -20,6 +20,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jupyter_mjci.client.prices import Prices, parse_prices
 from jupyter_mjci.client.redaction import REDACTED
 from jupyter_mjci.client.translation import LANGUAGES
 from jupyter_mjci.errors import SettingsError, SettingsWarning
@@ -192,6 +193,13 @@ class Settings:
     max_jobs: int = define_setting(
         100, "Most jobs that one cell, click or batch may submit", "MJCI_MAX_JOBS"
     )
+    prices: Prices = define_setting(
+        Prices(),
+        "What a job costs, in any unit: a table by action, SERVICE/ACTION or "
+        'SERVICE/ACTION/QUEUE, "*" for any; as text: imagine=0.03, ci/*=0.0005',
+        "MJCI_PRICES",
+        parse=parse_prices,
+    )
     language: str = define_setting(
         LANGUAGES[0],
         "Language of the labels of cards and panels: en, zh",
@@ -271,7 +279,15 @@ GENERAL_SETTINGS = {
 }
 # Settings of a session that do not depend on what it is connected
 # to.
-RUNTIME_SETTINGS = ("wait", "timeout", "on_interrupt", "max_jobs", "language", "thumbnail")
+RUNTIME_SETTINGS = (
+    "wait",
+    "timeout",
+    "on_interrupt",
+    "max_jobs",
+    "prices",
+    "language",
+    "thumbnail",
+)
 
 
 # --- loading ----------------------------------------------
@@ -585,7 +601,7 @@ def _flatten_tables(profile: Mapping[str, Any], sections: SectionTypes) -> dict[
     }
     values: dict[str, Any] = {}
     for key, value in profile.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and key not in GENERAL_SETTINGS:
             for field_name, field_value in value.items():
                 values[names.get((key, field_name), f"{key}.{field_name}")] = field_value
         else:

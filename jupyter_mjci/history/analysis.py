@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from jupyter_mjci.client.prices import ANY, PARTS, Prices, parse_prices
 from jupyter_mjci.client.redaction import redact
 from jupyter_mjci.client.settings import load_known_secrets
 from jupyter_mjci.errors import InvalidRequest
@@ -251,7 +251,7 @@ class JobAccessor:
 
     def cost(
         self,
-        prices: Mapping[str, float] | None = None,
+        prices: Mapping[str, float] | Prices | None = None,
         every: Period | None = "month",
         by: Grouping = "action",
         *,
@@ -262,10 +262,12 @@ class JobAccessor:
     ) -> pd.DataFrame:
         """Return the cost of jobs, of failures or of retries.
 
-        `prices` are per action, `{"IMAGINE": 0.03}`; "*" is the
-        price of every other action, without which their price and
-        cost are missing. Without `prices` the costs are those that
-        the services told, and the price is their mean. `of` is
+        `prices` are those of the setting `prices`: per action,
+        `{"IMAGINE": 0.03}`; "*" is the price of every other
+        action, without which their price and cost are missing.
+        Where keys name services or queues ("mj/imagine/turbo"),
+        the rows are by those, too. Without `prices` the costs are
+        those that the services told, and the price is their mean. `of` is
         jobs, failures (those that failed), or retries (those that
         asked for the same again after a failure). `statuses` are
         those that are charged: by default SUCCEEDED, of failures
@@ -275,10 +277,11 @@ class JobAccessor:
             raise InvalidRequest(
                 f"of={of!r} is nothing that costs.", hint=f"One of {', '.join(_COST_STATUSES)}."
             )
-        known = None if prices is None else _parse_prices(prices)
+        known = None if prices is None else parse_prices(prices, error=InvalidRequest)
         charged = _COST_STATUSES[of] if statuses is None else statuses
         columns, functions = parse_grouping(by)
-        keys = {name: name for name in (*columns, "action")} | functions
+        priced = ("action",) if known is None else ("action", *known.columns)
+        keys = {name: name for name in (*columns, *priced)} | functions
         accessor = self._select_retries(keys, told=known is None) if of == "retries" else self
         return accessor._run(
             ("jobs",) if known is not None else ("jobs", "cost_sum", "cost_count"),
@@ -579,16 +582,6 @@ def analyse(frame: Any) -> JobAccessor:
         ) from None
 
 
-def _parse_prices(prices: Mapping[str, float]) -> dict[str, float]:
-    try:
-        return {str(action): float(price) for action, price in prices.items()}
-    except (TypeError, ValueError, AttributeError):
-        raise InvalidRequest(
-            f"{prices!r} are not prices.",
-            hint='Give a number for each action: {"IMAGINE": 0.03, "*": 0.01}.',
-        ) from None
-
-
 # What costs, and the statuses that are charged by default.
 _COST_STATUSES: dict[str, tuple[str, ...]] = {
     "jobs": ("SUCCEEDED",),
@@ -597,8 +590,13 @@ _COST_STATUSES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _add_cost(frame: pd.DataFrame, known: Mapping[str, float]) -> pd.DataFrame:
-    price = frame["action"].map(known).astype("float64").fillna(known.get("*", np.nan))
+def _add_cost(frame: pd.DataFrame, known: Prices) -> pd.DataFrame:
+    keys = {name: frame[name] if name in known.columns else ANY for name in PARTS}
+    found = [
+        known.find(service, (action,), queue)
+        for service, action, queue in pd.DataFrame(keys, frame.index).itertuples(index=False)
+    ]
+    price = pd.Series(found, frame.index, dtype="float64")
     return frame.assign(price=price, cost=frame["jobs"] * price)
 
 

@@ -9,13 +9,11 @@ import narwhals as nw
 import pandas as pd
 
 from jupyter_mjci.history.periods import Period, complete_periods, mark_partial
-from jupyter_mjci.history.queries import TERMINAL_STATUSES
+from jupyter_mjci.history.queries import IS_OPEN
 
 _HAS_STARTED = ~nw.col("started").is_null()
 # A job that has ended at an unknown time would count for ever.
-_COUNTS = ~nw.col("submitted").is_null() & (
-    ~nw.col("status").is_in(TERMINAL_STATUSES) | ~nw.col("finished").is_null()
-)
+_COUNTS = ~nw.col("submitted").is_null() & (IS_OPEN | ~nw.col("finished").is_null())
 # What changes the numbers: the time of it, and the jobs concerned.
 CONCURRENCY_STEPS: dict[str, dict[str, Any]] = {
     "submitted": {"time_column": "submitted", "condition": _COUNTS},

@@ -44,6 +44,7 @@ from jupyter_mjci.history.submissions import (
     Submission,
     add_keys,
     add_leases_and_claims,
+    add_unseen_ends,
     row_to_submission,
 )
 from jupyter_mjci.services import list_keys
@@ -134,6 +135,12 @@ class Journal:
         self._timeout = BUSY_TIMEOUT
         # Writes that wait until the file can be written.
         self._deferred: list[Write] = []
+        _JOURNALS.add(self)
+
+    def _reset_in_child(self) -> None:
+        """Forget what a fork has copied: a lock of another thread, and what the parent writes."""
+        self._lock = threading.RLock()
+        self._deferred = []
 
     # --- writing ------------------------------------------------
 
@@ -201,9 +208,26 @@ class Journal:
         """Return the submissions whose outcome is not known, oldest first."""
         return self._fetch_submissions("state IN ('pending','unknown')")
 
-    def submissions(self) -> list[Submission]:
-        """Return all submissions, oldest first."""
-        return self._fetch_submissions("1")
+    def submissions(self, since: float = 0.0) -> list[Submission]:
+        """Return the submissions recorded since a time, in Unix seconds, oldest first."""
+        return self._fetch_submissions("at >= ?", (since,))
+
+    def unfinished_submissions(self, since: float) -> list[Submission]:
+        """Return the submissions since a time (Unix seconds) whose job runs or is not known."""
+        is_active = (
+            "EXISTS (SELECT 1 FROM jobs WHERE service=submissions.service"
+            " AND origin=submissions.origin AND id=submissions.job_id"
+            " AND NOT final AND status <> 'NEEDS_INPUT')"
+        )
+        return self._fetch_submissions(
+            f"at >= ? AND (state IN ('pending','unknown') OR (state='accepted' AND {is_active}))",
+            (since,),
+        )
+
+    def count_submissions(self, since: float) -> dict[str, int]:
+        """Count the submissions recorded since a time, in Unix seconds, by their state."""
+        statement = "SELECT state, count(*) AS total FROM submissions WHERE at >= ? GROUP BY state"
+        return {row["state"]: row["total"] for row in self._fetch_rows(statement, (since,))}
 
     def forget_submission(self, marker: str, at: float | None = None) -> Submission:
         """Close a submission of unknown outcome: `resume` searches for it no more.
@@ -477,6 +501,29 @@ class Journal:
         condition, parameters = self._build_own_condition()
         return self.jobs(f"NOT final AND status <> 'NEEDS_INPUT' AND {condition}", parameters)
 
+    def waiting_jobs(self) -> list[Job]:
+        """Return jobs of this session's own origins that wait for the user's input."""
+        condition, parameters = self._build_own_condition()
+        return self.jobs(f"NOT final AND status = 'NEEDS_INPUT' AND {condition}", parameters)
+
+    def unseen_jobs(self) -> list[Job]:
+        """Return the submitted jobs that ended while nobody followed them, the latest first."""
+        condition, parameters = self._build_own_condition()
+        unseen = "SELECT service, origin, job_id FROM claims WHERE ended_unseen"
+        where = f"final AND (service, origin, id) IN ({unseen}) AND {condition}"
+        return self.jobs(where, parameters)[::-1]
+
+    def mark_unseen(self, jobs: Iterable[Job], db: sqlite3.Connection) -> None:
+        """Mark jobs that end now while nobody follows them, before their end is recorded."""
+        state_machine.mark_unseen(db, map(self._get_key, jobs))
+
+    def mark_seen(self, jobs: Iterable[Job], db: sqlite3.Connection) -> None:
+        """Note that the end of jobs was shown."""
+        state_machine.mark_seen(db, map(self._get_key, jobs))
+
+    def _get_key(self, job: Job) -> tuple[str, str, str]:
+        return job.service, job.origin or self.get_origin(job.service), job.id
+
     def find_relatives(self, job: Job) -> list[Job]:
         """Return the job that a job was made of, and those made of it, oldest first."""
         origin = job.origin or self.get_origin(job.service)
@@ -679,6 +726,18 @@ class Journal:
         return db
 
 
+_JOURNALS = weakref.WeakSet[Journal]()
+
+
+def _reset_journals_in_child() -> None:
+    for journal in list(_JOURNALS):
+        journal._reset_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_journals_in_child)
+
+
 _REMEMBER_PACKAGE = (
     "INSERT INTO metadata VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value"
     " WHERE value<>excluded.value"
@@ -874,6 +933,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _add_context,
     add_ratings,
     _index_parents,
+    add_unseen_ends,
 )
 # The costs are texts: they come back as they were, to the last digit.
 _CONTEXT_TEXTS = ("account", "queue", "rule", "bucket", "cost", "final_prompt")

@@ -117,8 +117,15 @@ def parse_limit(limit: int | None) -> int | None:
 
 
 def check_columns(frame: Any, columns: Iterable[str]) -> None:
-    """Raise InvalidRequest for columns that a frame does not have."""
-    missing = [name for name in columns if name not in frame.columns]
+    """Raise InvalidRequest for columns that a frame does not have, or has twice."""
+    names = list(columns)
+    twice = [name for name in names if list(frame.columns).count(name) > 1]
+    if twice:
+        raise InvalidRequest(
+            f"This frame has several columns {twice[0]}.",
+            hint="Keep the first ones: frame.loc[:, ~frame.columns.duplicated()]",
+        )
+    missing = [name for name in names if name not in frame.columns]
     if missing:
         available = [str(name) for name in frame.columns]
         raise InvalidRequest(

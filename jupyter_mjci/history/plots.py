@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
+from jupyter_mjci.client.prices import Prices
 from jupyter_mjci.errors import requires_extra
 from jupyter_mjci.history.lineage import select_tree
 from jupyter_mjci.history.normalization import NONE
@@ -253,7 +254,7 @@ class PlotAccessor:
 
     def cost(
         self,
-        prices: Mapping[str, float] | None = None,
+        prices: Mapping[str, float] | Prices | None = None,
         every: Period = "month",
         *,
         of: str = "jobs",

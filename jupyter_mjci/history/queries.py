@@ -53,6 +53,9 @@ KeyFunction = Callable[[pd.DataFrame], Any]
 Grouping = str | KeyFunction | Sequence[str | KeyFunction] | Mapping[str, str | KeyFunction]
 
 TERMINAL_STATUSES = ("SUCCEEDED", "FAILED", "CANCELLED")
+# A job without status has not ended, as far as is known; whether a
+# missing value is in a list, engines answer differently.
+IS_OPEN = ~nw.col("status").is_in(TERMINAL_STATUSES) | nw.col("status").is_null()
 TIME_METRICS = {"first", "last", "last_started", "last_finished"}
 # The time on the clocks of a query's time zone.
 LOCAL_TIME = "local_time"
@@ -217,6 +220,8 @@ class Query:
 
     def _prepare(self, frame: FrameT) -> FrameT:
         """Select the jobs that count, and add the columns that the metrics and keys need."""
+        is_duckdb = frame.implementation.is_duckdb()
+        count_microseconds = _count_interval if is_duckdb else _subtract_timestamps
         time = nw.col(self.time_column)
         frame = frame.filter(~time.is_null())
         for condition in self._build_conditions():
@@ -224,11 +229,11 @@ class Query:
         columns = {}
         if self.spread:
             later, earlier = DURATIONS[self.spread]
-            lasted = nw.col(later).fill_null(_strip_zone(self.now)) - nw.col(earlier)
-            columns["duration"] = lasted.dt.total_milliseconds()
+            end = nw.col(later).fill_null(_strip_zone(self.now))
+            columns["duration"] = count_microseconds(end, nw.col(earlier)) // 1000
         for name in self.durations:
             later, earlier = DURATIONS[name]
-            columns[name] = (nw.col(later) - nw.col(earlier)).dt.total_microseconds()
+            columns[name] = count_microseconds(nw.col(later), nw.col(earlier))
         if self.period:
             local_time = nw.col(LOCAL_TIME) if self.needs_local_time else time
             columns["period"] = build_period(time, local_time, self.period)
@@ -253,9 +258,8 @@ class Query:
             conditions.append(time < _strip_zone(self.until))
         if self.spread:
             later, earlier = DURATIONS[self.spread]
-            is_open = ~nw.col("status").is_in(TERMINAL_STATUSES)
             conditions.append(~nw.col(earlier).is_null())
-            conditions.append(~nw.col(later).is_null() | is_open)
+            conditions.append(~nw.col(later).is_null() | IS_OPEN)
         return conditions
 
     def _build_flags(self) -> dict[str, nw.Expr]:
@@ -263,7 +267,7 @@ class Query:
         status = nw.col("status")
         is_terminal = status.is_in(TERMINAL_STATUSES)
         flags = {name.lower(): status == name for name in TERMINAL_STATUSES}
-        flags |= {"ended": is_terminal, "open": ~is_terminal | status.is_null()}
+        flags |= {"ended": is_terminal, "open": IS_OPEN}
         if self.spread:
             is_measured = ~nw.col(DURATIONS[self.spread][0]).is_null()
             flags |= {"measured": is_measured, "pending": ~is_measured}
@@ -289,6 +293,20 @@ class Query:
         if self.period:
             frame["partial"] = mark_partial(frame["period"])
         return frame
+
+
+def _count_interval(later: nw.Expr, earlier: nw.Expr) -> nw.Expr:
+    """Return the microseconds from one time to another, in DuckDB."""
+    return (later - earlier).dt.total_microseconds()
+
+
+def _subtract_timestamps(later: nw.Expr, earlier: nw.Expr) -> nw.Expr:
+    """Return the microseconds from one time to another, where times have timestamps.
+
+    narwhals computes those of pandas' durations from seconds as
+    floats, and misses one now and then: 1.001 s are 1,000,999 µs.
+    """
+    return later.dt.timestamp("us") - earlier.dt.timestamp("us")
 
 
 def _strip_zone(time: datetime | None) -> datetime | None:
@@ -519,7 +537,11 @@ def load_jobs(
         check_columns(_Names(available), required)
         chosen = table.select(*required, *(name for name in optional if name in available))
         frame = _to_pandas(chosen.collect() if isinstance(chosen, nw.LazyFrame) else chosen)
-    return pd.DataFrame({str(name): normalize_column(frame[name]) for name in frame.columns})
+    check_columns(frame, frame.columns)
+    jobs = pd.DataFrame({str(name): normalize_column(frame[name]) for name in frame.columns})
+    # Levels of an index that are columns, too, would be ambiguous.
+    jobs.index.names = [None] * jobs.index.nlevels
+    return jobs
 
 
 def check_source(source: Any) -> JobSource:

@@ -20,7 +20,7 @@ opens, so that several of them can share one.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -281,7 +281,9 @@ def _claim(db: sqlite3.Connection, marker: str, job_id: str, is_guess: bool, now
         return True
     key = (row["service"], row["origin"], job_id)
     added = db.execute(
-        "INSERT INTO claims VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING", (*key, marker, is_guess)
+        "INSERT INTO claims (service, origin, job_id, marker, is_guess) VALUES (?,?,?,?,?)"
+        " ON CONFLICT DO NOTHING",
+        (*key, marker, is_guess),
     )
     if added.rowcount:
         return True
@@ -339,6 +341,23 @@ def _replace_surrogates(values: dict[str, SqlValue]) -> None:
             values[name] = value.encode("utf-8", "replace").decode()
 
 
+def mark_unseen(db: sqlite3.Connection, jobs: Iterable[tuple[str, str, str]]) -> None:
+    """Mark submitted jobs that end now, where nobody looks: by service, origin and ID.
+
+    It has to precede the write that records the end.
+    """
+    key = "service=? AND origin=? AND {}=?"
+    was_active = f"EXISTS (SELECT 1 FROM jobs WHERE {key.format('id')} AND NOT final)"
+    statement = f"UPDATE claims SET ended_unseen=1 WHERE {key.format('job_id')} AND {was_active}"
+    db.executemany(statement, [(*job, *job) for job in jobs])
+
+
+def mark_seen(db: sqlite3.Connection, jobs: Iterable[tuple[str, str, str]]) -> None:
+    """Take the mark from jobs that were shown: by service, origin and ID."""
+    statement = "UPDATE claims SET ended_unseen=0 WHERE service=? AND origin=? AND job_id=?"
+    db.executemany(statement, jobs)
+
+
 def row_to_submission(row: sqlite3.Row) -> Submission:
     """Return a row of the table as a record."""
     fields = dict(row)
@@ -369,6 +388,13 @@ CREATE TABLE claims (
 INSERT INTO claims SELECT service, origin, job_id, marker, NOT has_marker FROM submissions
     WHERE state = 'accepted' AND job_id <> '' ORDER BY at ON CONFLICT DO NOTHING
 """
+
+
+def add_unseen_ends(db: sqlite3.Connection) -> None:
+    """Add which jobs ended while nobody followed them, and an index for what is submitted a day."""
+    db.execute("ALTER TABLE claims ADD COLUMN ended_unseen INTEGER NOT NULL DEFAULT 0")
+    db.execute("CREATE INDEX unseen_claims ON claims (ended_unseen) WHERE ended_unseen")
+    db.execute("CREATE INDEX submissions_by_time ON submissions (at, state)")
 
 
 def add_keys(db: sqlite3.Connection) -> None:

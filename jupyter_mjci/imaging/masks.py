@@ -103,26 +103,30 @@ def mask_from_strokes(strokes: Iterable[Stroke], size: tuple[int, int]) -> bytes
     return encode_image(mask, "PNG") if mask.getextrema()[1] else None
 
 
-def find_mask_mistake(mask: bytes, picture: bytes | None = None) -> str:
+def find_mask_mistake(
+    mask: bytes, picture: bytes | None = None, picture_size: tuple[int, int] | None = None
+) -> str:
     """Return what is wrong with a mask; "" for a right one, and for bytes that cannot be read.
 
     Args:
         mask: the bytes of an image file
         picture: the bytes of the picture that it is for
+        picture_size: its width and height, where it is not here
     """
     try:
         with Image.open(io.BytesIO(mask)) as image:
             mask_size = image.size
-            brightest = image.convert("L").getextrema()[1]
-        if brightest == 0:
+            is_black = image.convert("L").getextrema()[1] == 0
+            # Editors of pictures erase what is to be drawn anew.
+            is_opaque = image.convert("RGBA").getchannel("A").getextrema()[0] != 0
+        if is_black and is_opaque:
             return "Nothing of the mask is white, so nothing would be drawn anew."
-        if picture is None:
-            return ""
-        with Image.open(io.BytesIO(picture)) as image:
-            picture_size = image.size
+        if picture is not None:
+            with Image.open(io.BytesIO(picture)) as image:
+                picture_size = image.size
     except (OSError, ValueError, SyntaxError):
         return ""
-    if mask_size == picture_size:
+    if picture_size is None or picture_size == mask_size:
         return ""
     return (
         f"The mask has {_format_size(mask_size)} pixels, and the picture "

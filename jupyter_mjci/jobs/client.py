@@ -7,6 +7,7 @@ transport knows neither of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -48,6 +49,8 @@ class JobClient:
         self.writer = writer or JournalWriter(journal)
         self.listeners: list[Listener] = []
         self._known_jobs: dict[tuple[str, str], Job] = {}
+        # How many wait for a job to end, by service and ID.
+        self.followed: Counter[tuple[str, str]] = Counter()
 
     def require_service(self, key: str) -> Service:
         """Return a service; raise SettingsError, which names its package, if it is missing."""
@@ -71,19 +74,28 @@ class JobClient:
             # Parsers know no server, and nobody else has seen the
             # job yet.
             object.__setattr__(job, "origin", origin)
-        self.record(jobs)
+        self.record(jobs, is_asked_for=isinstance(value, Job))
         return value
 
-    def record(self, jobs: Iterable[Job]) -> None:
+    def record(self, jobs: Iterable[Job], *, is_asked_for: bool = False) -> None:
         """Journal the jobs that changed, and notify the listeners of all of them.
 
         A state older than the one that is known, or than another
-        of the same jobs, is ignored, wherever it comes from. Where the journal cannot be
-        written, jobs are kept and written later.
+        of the same jobs, is ignored, wherever it comes from. Where
+        the journal cannot be written, jobs are kept and written
+        later.
+
+        Args:
+            jobs: the jobs, as they were observed
+            is_asked_for: somebody asked for just this job, and
+                sees how it ended
         """
         seen = [job for job in jobs if not is_older(job, self._known_jobs.get(_get_key(job)))]
         seen = keep_newest(seen)
         writes = self.prepare_writes(seen)
+        unseen = [job for job in seen if job.status.is_terminal and not self.is_followed(job)]
+        if writes and unseen and not is_asked_for:
+            writes.insert(0, partial(self.journal.mark_unseen, unseen))
         if writes:
             self.writer.write_or_defer(*writes)
         self.announce(seen)
@@ -99,6 +111,15 @@ class JobClient:
         while len(self._known_jobs) > MAX_KNOWN_JOBS:
             del self._known_jobs[next(iter(self._known_jobs))]
         return [partial(self.journal.upsert_jobs, changed, self.clock.now())] if changed else []
+
+    def mark_seen(self, jobs: Sequence[Job]) -> None:
+        """Note that the end of jobs was shown, as soon as the journal can be written."""
+        if jobs:
+            self.writer.write_or_defer(partial(self.journal.mark_seen, jobs))
+
+    def is_followed(self, job: Job) -> bool:
+        """Return whether somebody waits for a job to end."""
+        return self.followed[_get_key(job)] > 0
 
     def announce(self, jobs: Iterable[Job]) -> None:
         """Notify the listeners of jobs that were observed."""

@@ -73,6 +73,7 @@ class ResultFetcher:
         self.archive = archive
         self.clock = clock
         self._deterministic = deterministic
+        self._sizes: dict[tuple[str, str, int], tuple[int, int]] = {}
 
     async def fetch(self, source: Job | JobPicture | str, index: int = 0) -> Picture:
         """Return what a URL leads to, a job's result (from 0), or one of its pictures."""
@@ -87,7 +88,16 @@ class ResultFetcher:
             content = archived.read_bytes()
         else:
             content = await self._fetch_result(source, _get_output_url(source, index))
-        return Picture(content, _describe_origin(source, index))
+        picture = Picture(content, _describe_origin(source, index))
+        self._sizes[source.service, source.id, index] = picture.size
+        return picture
+
+    def find_size(self, job: Job, index: int = 0) -> tuple[int, int] | None:
+        """Return the size of a job's result that was fetched, or is archived."""
+        archived = self.archive.find(job, index) if self.archive else None
+        if archived is not None:
+            return archived.picture().size
+        return self._sizes.get((job.service, job.id, index))
 
     async def _fetch_one_picture(self, source: JobPicture) -> Picture:
         """Return one of the pictures that `fetch_pictures` returns."""

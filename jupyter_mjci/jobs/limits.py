@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.errors import PreflightError
+from jupyter_mjci.jobs.spending import describe_cost
 
 
 def check_job_count(
     targets: Iterable[object],
-    max_jobs: int,
+    settings: Settings,
+    max_jobs: int | None = None,
     how: str = "max_jobs=",
 ) -> None:
     """Refuse more submissions than allowed, before the first is sent.
@@ -19,23 +21,21 @@ def check_job_count(
     Args:
         targets: what will be submitted or followed; only
             submissions count, each with the jobs that it makes
-        max_jobs: how many are allowed
+        settings: how many are allowed, and what they cost
+        max_jobs: how many are allowed, instead of the setting
         how: how the user allows more, up to the number
 
     Raises:
         PreflightError: with the number of jobs, and how to allow
             them.
     """
-    count = sum(map(_count_jobs, targets))
-    if count > max_jobs:
+    calls = [call for call in targets if isinstance(call, Call) and call.is_submission]
+    count = sum(call.job_count for call in calls)
+    allowed = settings.max_jobs if max_jobs is None else max_jobs
+    if count > allowed:
+        cost = describe_cost(calls, settings.prices)
         raise PreflightError(
-            f"This would submit {count:,} jobs; at most {max_jobs:,} are allowed at a time.",
+            f"This would submit {count:,} jobs; at most {allowed:,} are allowed at a time.",
+            detail=f"They {cost}." if cost else "",
             hint=f"Nothing was sent. To allow it: {how}{count} here, or the setting max_jobs.",
         )
-
-
-def _count_jobs(target: object) -> int:
-    if not isinstance(target, Call):
-        return 0
-    call: Call[Any] = target
-    return call.job_count if call.is_submission else 0

@@ -15,13 +15,14 @@ from jupyter_mjci.client.image_input import (
     is_link,
     read_content,
 )
-from jupyter_mjci.client.job import Job, JobPicture, split_picture_name
+from jupyter_mjci.client.job import Job, JobPicture, Status, split_picture_name
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.history.image_archive import is_grid
 from jupyter_mjci.imaging.picture import Picture
 from jupyter_mjci.imaging.picture_check import prepare_picture
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.downloads import ResultFetcher
-from jupyter_mjci.services import guess_service
+from jupyter_mjci.services import find_service, guess_service
 
 
 class PictureReader:
@@ -66,6 +67,20 @@ class PictureReader:
         if isinstance(source, Path):
             return await anyio.to_thread.run_sync(Picture.open, source)
         return Picture(await anyio.to_thread.run_sync(read_content, source))
+
+    def find_size(self, job_id: str) -> tuple[int, int] | None:
+        """Return the size of a job's only picture, as far as it is known.
+
+        Of a job that waits for input, that of its parent.
+        """
+        job = self._find_known(job_id)
+        if job and job.status is Status.NEEDS_INPUT:
+            job = self._find_known(job.parent)
+        if job is None or is_grid(job):
+            return None
+        found = find_service(job.service)
+        size = found.get_picture_size(job) if found else None
+        return size or self._results.find_size(job)
 
     async def _find_by_name(self, text: str) -> Path | Job | JobPicture:
         """Return the file of a path, the job of an ID, or one of its pictures: ID[2]."""

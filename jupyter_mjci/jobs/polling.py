@@ -169,6 +169,8 @@ class Poller:
         }
         for subscription in active:
             self._schedule_first_poll(subscription, now)
+        followed = Counter((each.job.service, each.job.id) for each in active)
+        self.client.followed.update(followed)
         self._subscriptions |= active
         self._ensure_running()
         try:
@@ -181,6 +183,7 @@ class Poller:
                 yield changed
         finally:
             self._subscriptions -= active
+            self.client.followed -= followed
             self._on_taken()
 
     def _schedule_first_poll(self, subscription: Subscription, now: float) -> None:

@@ -27,6 +27,9 @@ async def resume_jobs(
 ) -> None:
     """Resolve what the journal holds unresolved, then follow its unfinished jobs.
 
+    Those that ended while nobody followed them come first, the
+    latest before the others.
+
     Args:
         submitter: looks for submissions, and repeats those that
             were not received
@@ -42,10 +45,16 @@ async def resume_jobs(
     async def resume(row: Submission) -> None:
         try:
             async with slots:
-                await submitter.resume(row, sender)
+                job = await submitter.resume(row, sender)
+            if job is not None and job.status.is_terminal:
+                emit(job)
         except Exception as error:
             emit(build_failed_job(Job(row.service, "", row.name), error))
 
+    unseen = journal.unseen_jobs()
+    for job in unseen:
+        emit(job)
+    submitter.client.mark_seen(unseen)
     async with anyio.create_task_group() as group:
         for row in journal.unresolved():
             if is_resumable(submitter.client, row):

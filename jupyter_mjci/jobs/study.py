@@ -18,6 +18,7 @@ import anyio.to_thread
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.prices import Prices, parse_prices
 from jupyter_mjci.client.response_text import shorten
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history.frames import join_rows
@@ -27,6 +28,7 @@ from jupyter_mjci.jobs.batch import Batch, JobLike
 from jupyter_mjci.jobs.grids import Grid, is_among
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.polling import MAX_INTERVAL
+from jupyter_mjci.jobs.spending import sum_costs
 from jupyter_mjci.jobs.study_calls import Builder, StudyPlan, bind_arguments, plan_study
 
 if TYPE_CHECKING:
@@ -150,26 +152,30 @@ class Study:
 
     def cost(
         self,
-        prices: Mapping[str, float],
+        prices: Mapping[str, float] | Prices | None = None,
     ) -> float:
         """Return what a run would cost now, in the unit of the prices.
 
         Args:
-            prices: by the name of a builder, {"imagine": 0.03};
-                "*" is the price of every other one
+            prices: as in the setting prices, which is the
+                default: {"imagine": 0.03}; "*" is the price of
+                every other action
 
         Raises:
-            InvalidRequest: a builder has no price
+            InvalidRequest: an action has no price, or the prices
+                are not valid
         """
-        known = {name.casefold(): price for name, price in prices.items()}
-        total = 0.0
-        for call in self.list_missing():
-            price = known.get(call.name.casefold(), known.get("*"))
-            if price is None:
-                raise InvalidRequest(
-                    f"{call.name} has no price.", hint='Give it, or one for all: {"*": 0.03}.'
-                )
-            total += price * call.job_count
+        table = (
+            self.session.settings.prices
+            if prices is None
+            else parse_prices(prices, error=InvalidRequest)
+        )
+        total, unpriced = sum_costs(self.list_missing(), table)
+        if unpriced:
+            raise InvalidRequest(
+                f"{', '.join(unpriced)} has no price.",
+                hint='Give it, or one for all: {"*": 0.03}.',
+            )
         return total
 
     # --- running ------------------------------------------------
@@ -220,8 +226,7 @@ class Study:
         Its updates belong into `jobs`. Arguments and errors are
         those of `run`.
         """
-        allowed = self.session.settings.max_jobs if max_jobs is None else max_jobs
-        check_job_count(self.list_missing(), allowed)
+        check_job_count(self.list_missing(), self.session.settings, max_jobs)
         count = sum(call.job_count for call in self.calls)
         return self.session.batch(self.list_targets(), max_jobs=count, **options)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
+import types
+import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +85,7 @@ def plan_study(
     """
     if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
         raise InvalidRequest(f"repeat must be a number from 1 on, not {repeat!r}.")
-    parameters = inspect.signature(builder).parameters
+    parameters = _resolve_signature(builder).parameters
     rows = parse_grid(grid)
     factors = {
         name: values
@@ -114,6 +116,14 @@ def plan_study(
     return StudyPlan(_describe(builder, template), combined, add_keys(calls, key))
 
 
+def _resolve_signature(builder: Builder) -> inspect.Signature:
+    """Return the signature with its annotations as types, where they can be resolved."""
+    try:
+        return inspect.signature(builder, eval_str=True)
+    except NameError:  # of an import for type checkers
+        return inspect.signature(builder)
+
+
 def _is_factor(
     name: str,
     values: object,
@@ -126,7 +136,15 @@ def _is_factor(
     if name in set(iter_placeholders(arguments.values())):
         return True
     is_list = isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping))
-    return is_list and "Sequence[" not in str(parameters[name].annotation)
+    return is_list and not _takes_list(parameters[name].annotation)
+
+
+def _takes_list(hint: object) -> bool:
+    """Return whether an annotation allows a list: Sequence[str], list[str] | None, …"""
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    members = typing.get_args(hint) if is_union else (hint,)
+    kinds = [typing.get_origin(member) for member in members]
+    return any(isinstance(kind, type) and issubclass(list, kind) for kind in kinds)
 
 
 def iter_placeholders(values: Iterable[object]) -> Iterator[str]:

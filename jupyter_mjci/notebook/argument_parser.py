@@ -144,6 +144,11 @@ def _assign_positionals(
             remaining = [" ".join(remaining)]
         count = len(remaining) if param.kind in ("texts", "pictures") else 1
         for word in remaining[:count]:
+            if word.strip("[]<>") == param.name.upper():
+                raise InvalidRequest(
+                    f"{word} stands for a value of your own.",
+                    hint=f"Nothing was sent. {param.help}",
+                )
             yield param.name, word
         remaining = remaining[count:]
     if remaining:

@@ -127,6 +127,13 @@ def follow_command(job: Job) -> str:
     return f"{service.job_magic if service else 'job'} {job.id}"
 
 
+def input_command(job: Job) -> str:
+    """Return the magic that answers a job's dialog; "" where its service has none."""
+    service = find_service(job.service)
+    magic = service.input_magic if service else ""
+    return sanitize(f"{magic} {job.id}") if magic else ""
+
+
 def notice_html(line: str) -> str:
     """Return a notice of this package as HTML."""
     return (
@@ -252,12 +259,9 @@ def button_command(job: Job, button: Button) -> str:
 
 
 def _input_needed_text(job: Job) -> str:
-    service = find_service(job.service)
-    magic = service.input_magic if service else ""
-    command = f": give it with {magic} {job.id}" if magic else ""
-    return sanitize(
-        f"The job waits for your answer to a dialog{command}. It does not go on by itself."
-    )
+    command = input_command(job)
+    how = f": give it with {command}" if command else ""
+    return f"The job waits for your answer to a dialog{how}. It does not go on by itself."
 
 
 def _actions_text(job: Job) -> Sequence[str]:

@@ -24,7 +24,11 @@ from jupyter_mjci.services import get_section_types
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from jupyter_mjci.client.job import Job
     from jupyter_mjci.session import Session
+
+# cards that `resume` shows; of more jobs it returns the rows only
+MAX_RESUMED_CARDS = 20
 
 
 class Commands:
@@ -130,9 +134,11 @@ class Commands:
         output.show_final(_notice_bundle(str(counts)))
 
     def resume(self, *, forget: Sequence[str] = ()) -> object:
-        """Follow the unfinished jobs of earlier kernels to their
-        end, and show their pictures. Submissions of unknown
-        outcome are searched for; those that remain are named.
+        """Show the jobs that ended while no kernel looked, and
+        follow the unfinished ones of earlier kernels to their
+        end. Submissions of unknown outcome are searched for;
+        those that remain are named, and so are the jobs that wait
+        for your input.
 
         Args:
             forget: only close these submissions, by the IDs that
@@ -146,14 +152,24 @@ class Commands:
         if forget:
             self._forget(session, forget)
             return None
-        finished = []
+        finished: list[Job] = []
         for job in session.resume():
-            finished.append(display_job(session, job, select_output(self._ip), raises=False))
+            if len(finished) < MAX_RESUMED_CARDS:
+                job = display_job(session, job, select_output(self._ip), raises=False)
+            finished.append(job)
+        more = len(finished) - MAX_RESUMED_CARDS
+        if more > 0:
+            self._publish(_notice_bundle(f"{more:,} more have ended: they are in the table."))
+        waiting = session.journal.waiting_jobs()
+        lines = [f"{job} → {cards.input_command(job)}" for job in waiting[-MAX_RESUMED_CARDS:]]
+        self._publish_list("Waiting for your input:", lines)
         left = session.describe_unresolved()
-        if left:
-            title = "Left as they are (%mjci resume --forget ID closes one):"
-            self._publish(_notice_bundle("\n".join([title, *left])))
+        self._publish_list("Left as they are (%mjci resume --forget ID closes one):", left)
         return jobs_to_frame(finished)
+
+    def _publish_list(self, title: str, lines: Sequence[str]) -> None:
+        if lines:
+            self._publish(_notice_bundle("\n".join([title, *lines])))
 
     def _forget(self, session: Session, markers: Sequence[str]) -> None:
         for marker in markers:

@@ -107,6 +107,10 @@ def _complete_mjci(magics: Magics, rest: str) -> Completions:
     if command == "use":
         return fragment, _filter(fragment, _list_sessions(magics))
     params = commands.get_command_params(command)
+    option = before.split()[-1:]
+    if option and option[0] in _VALUES_BY_OPTION:
+        fragment = fragment.rpartition(",")[2]
+        return fragment, _filter(fragment, _VALUES_BY_OPTION[option[0]](magics))
     texts = _list_flag_choices(params, before)
     if not texts:
         for param in params:
@@ -347,6 +351,13 @@ def _list_objects(magics: Magics, service: str) -> Iterator[Candidate]:
     return (Candidate(key, "object") for key in keys if key)
 
 
+def _list_unresolved(magics: Magics) -> Iterator[Candidate]:
+    """Yield the submissions of unknown outcome, by the IDs that `%mjci resume` names."""
+    session = magics.current_session.get_if_unique()
+    for row in session.unresolved_submissions() if session else ():
+        yield Candidate(row.marker, f"{row.name}: {row.state}")
+
+
 def _list_button_labels(magics: Magics, task: str) -> list[str]:
     job = magics.find_job(task)
     if job is None:
@@ -359,6 +370,7 @@ _VALUES_BY_OPTION: Mapping[str, Callable[[Magics], Iterable[Candidate]]] = {
     "--each": _list_tables,
     "--grid": _list_tables,
     "--session": _list_sessions,
+    "--forget": _list_unresolved,
 }
 
 

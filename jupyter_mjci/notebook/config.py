@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from traitlets import CFloat, CInt, Enum, TraitError, Unicode
 from traitlets.config import Config, Configurable
 
+from jupyter_mjci.client.prices import Prices
 from jupyter_mjci.client.settings import (
     GENERAL_SETTINGS,
     RUNTIME_SETTINGS,
@@ -45,7 +46,7 @@ class _EffectiveTrait:
         if self.name == "profile":
             return config.config_values.get("profile", "")
         value = getattr(config.settings(), self.name or "")
-        return str(value) if isinstance(value, Path) else value
+        return str(value) if isinstance(value, (Path, Prices)) else value
 
 
 class NumberSetting(_EffectiveTrait, CFloat[float, object]):
@@ -72,8 +73,8 @@ def _get_help(name: str) -> str:
 class MJCI(Configurable):
     """The values apply to sessions that magics connect from now
     on, before environment and profile; the session in use takes
-    over wait, timeout, on_interrupt, max_jobs, language and
-    thumbnail. To keep a value: c.MJCI.wait = 300 in ipython_config.py.
+    over wait, timeout, on_interrupt, max_jobs, prices, language
+    and thumbnail. To keep a value: c.MJCI.wait = 300 in ipython_config.py.
     Addresses and secrets are not set here; they belong into the
     environment or into profiles.toml.
     """
@@ -89,6 +90,7 @@ class MJCI(Configurable):
     )
     stalled = NumberSetting(help=_get_help("stalled")).tag(config=True)
     max_jobs = IntegerSetting(help=_get_help("max_jobs")).tag(config=True)
+    prices = TextSetting(help=_get_help("prices")).tag(config=True)
     language = ChoiceSetting(LANGUAGES, help=_get_help("language")).tag(config=True)
     ca_file = TextSetting(help=_get_help("ca_file")).tag(config=True)
     thumbnail = IntegerSetting(help=_get_help("thumbnail")).tag(config=True)

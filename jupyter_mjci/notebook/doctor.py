@@ -9,13 +9,13 @@ import asyncio
 import platform
 import sys
 from collections import Counter
-from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from jupyter_mjci.client.settings import Secret, list_section_settings
 from jupyter_mjci.diagnostics import NOT_CONFIGURED, diagnose
+from jupyter_mjci.jobs.spending import describe_today
 from jupyter_mjci.notebook.current_session import Selection
 from jupyter_mjci.services import get_section_types, services
 from jupyter_mjci.session import Session
@@ -48,7 +48,7 @@ def build_status(selection: Selection) -> Rows:
         ("session", f"{session!r} ({selection.source})"),
         *_service_rows(session),
         ("jobs", _count_jobs(session)),
-        ("today", describe_today(session)),
+        ("today", describe_today(session.client, session.settings.prices)),
     ]
 
 
@@ -115,16 +115,6 @@ def _service_rows(session: Session) -> Rows:
             description = service.describe_connection(section)
         rows.append((service.label, description))
     return rows
-
-
-def describe_today(session: Session) -> str:
-    """Return what was submitted since midnight, by this and other kernels of the same journal."""
-    now = datetime.fromtimestamp(session.client.clock.now()).astimezone()
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    rows = [row for row in session.journal.submissions() if row.at >= midnight]
-    counts = Counter(str(row.state) for row in rows)
-    parts = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    return f"{len(rows)} submitted ({parts})" if rows else "nothing submitted"
 
 
 def _count_jobs(session: Session) -> str:

@@ -314,18 +314,28 @@ def _find_or_suggest(
     """Find a magic as IPython does; for an unknown one of ours return what says so."""
     magic = find(kind, name)
     prefixes = ("mj", *{f"{each.partition('_')[0]}_" for each in known})
-    if magic is not None or name in known or not name.startswith(prefixes):
+    if magic is not None or name in known or not name.casefold().startswith(prefixes):
         return magic
     return partial(_raise_unknown_magic, name, known)
 
 
-def _raise_unknown_magic(name: str, known: Sequence[str], *_: str) -> None:
+def _raise_unknown_magic(name: str, known: Sequence[str], line: str = "", *_: str) -> None:
     from IPython.core.error import UsageError
 
     from jupyter_mjci.errors import suggest
+    from jupyter_mjci.notebook.commands import list_commands
 
-    message = f"There is no magic %{name}."
-    raise UsageError(f"{message}\n→ {suggest(name, known)}")
+    spelt = name.casefold().replace("-", "_")
+    # %mj imagine …, and %ci_status for %mjci status
+    joined = "_".join((spelt, *line.split()[:1]))
+    command = spelt.partition("_")[2]
+    if joined in known:
+        hint = f"Did you mean %{joined}?"
+    elif command in list_commands():
+        hint = f"Did you mean %mjci {command}?"
+    else:
+        hint = suggest(spelt, known)
+    raise UsageError(f"There is no magic %{name}.\n→ {hint}")
 
 
 class LazyMagic:

@@ -128,10 +128,16 @@ def _toml_error(body: str, error: tomllib.TOMLDecodeError) -> InvalidRequest:
             number = int(match[2])
             column = int(match[3])
     source = lines[number - 1].strip()[:100] if number <= len(lines) else ""
+    hint = "Nothing was sent. Correct the line and run the cell again."
+    if re.search("[“”‘’＂＇]", source):
+        hint = 'Nothing was sent. Did you mean straight quotation marks (")?'
+    elif re.match(r"[\w-]+\s*[:：]", source):
+        key, value = re.split("[:：]", source, maxsplit=1)
+        hint = f"Nothing was sent. Did you mean {key.strip()} = {value.strip()}?"
     return InvalidRequest(
         f"The body is not valid TOML: line {number}, column {column}.",
         detail=f"{reason}: {source}" if source else f"{reason}.",
-        hint="Nothing was sent. Correct the line and run the cell again.",
+        hint=hint,
     )
 
 

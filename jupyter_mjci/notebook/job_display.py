@@ -81,6 +81,8 @@ def display_job(
             output.show_final(_build_card(job, Extras(notes=[_error_note(job, error)]), output))
         raise
     output.show_final(_build_card(job, extras, output))
+    if not is_followed:
+        session.client.mark_seen([job])
     for bundle in bundles:
         output.add(bundle)
     for path in _list_archived_paths(session, job):

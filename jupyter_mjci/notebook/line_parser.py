@@ -16,7 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jupyter_mjci.client.prompt_words import WORD, is_flag, split_dashes
+from jupyter_mjci.client.prompt_words import (
+    WORD,
+    find_open_quote,
+    is_flag,
+    split_dashes,
+)
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.argument_parser import END_OF_OPTIONS, parse_tokens
 from jupyter_mjci.notebook.params import Param, make_option
@@ -75,6 +80,7 @@ OPTIONS = (OUT, NO_WAIT, DRY_RUN, SESSION, HELP)
 # For magics that can submit many jobs.
 BATCH_OPTIONS = (*OPTIONS, EACH, GRID, AT_ONCE, MAX_JOBS, RETRY)
 _SHORT_FLAGS = {"-h": "--help"}
+_OTHER_NAMES = {"out": "-o", "output": "-o"}
 _VARIABLE_OPTIONS = {"out": "-o", "each": "--each", "session": "--session"}
 
 
@@ -113,6 +119,8 @@ def split_options(
         name, equals, value = word.partition("=")
         flag = _SHORT_FLAGS.get(name, name)
         if flag not in params_by_flag:
+            if not word.startswith("--"):
+                _check_dashes(word, params_by_flag, remaining)
             other_words.append(word)
             continue
         option_words.append(flag + equals + value)
@@ -148,6 +156,8 @@ def _is_variable_name(text: str) -> bool:
 
 # --- prompts ----------------------------------------------------
 
+# What a synopsis has in place of a prompt.
+_SYNOPSIS = re.compile(r"[\[<{]?(PROMPT|<prompt>)[\]>}]?(\s+\[.*)?", re.DOTALL)
 _PROMPT_HINT = "For text of the prompt, write -- before the prompt."
 
 
@@ -201,6 +211,29 @@ def split_prompt(line: str, flags: Sequence[Param], positionals: int = 0) -> Pro
     return PromptLine(options, "".join(kept).strip())
 
 
+def check_prompt_line(prompt: str) -> None:
+    """Refuse what is a mistake on a line rather than a prompt.
+
+    Raises:
+        InvalidRequest: a quotation mark has no partner, the
+            prompt is named as if it were an option, or the
+            synopsis was copied
+    """
+    if _SYNOPSIS.fullmatch(prompt):
+        raise InvalidRequest("PROMPT stands for your own text.", hint="Nothing was sent.")
+    if re.match(r"(--)?prompt[=\s]", prompt) and not prompt.startswith("prompt "):
+        raise InvalidRequest(
+            "The prompt needs no option.",
+            hint=f"Write it as it is, without prompt=. {_PROMPT_HINT}",
+        )
+    word = find_open_quote(prompt)
+    if word:
+        raise InvalidRequest(
+            f"The quotation mark of {word} has no partner.",
+            hint=f"Add or remove it. {_PROMPT_HINT}",
+        )
+
+
 def list_prompt_flags(flags: Sequence[Param]) -> dict[str, Param]:
     """Return the options of a magic with a prompt, by every flag that they are written with."""
     params = {param.flag: param for param in (*flags, *BATCH_OPTIONS)}
@@ -238,8 +271,20 @@ def _is_option(word: str, params: Mapping[str, Param]) -> bool:
 def _check_dashes(word: str, params: Mapping[str, Param], following: Sequence[str]) -> None:
     """Refuse an option with one hyphen, with a long dash or in capitals: it would become text."""
     dashes, name, rest = split_dashes(word)
-    flags = {flag.lstrip("-"): flag for flag in params}
+    flags = {**_OTHER_NAMES, **{flag.lstrip("-"): flag for flag in params}}
     flag = flags.get(name.casefold().replace("_", "-"), "")
+    is_last = not following or is_flag(following[0])
+    if dashes == "-" and word.startswith("-o") and word[2:].isidentifier() and is_last:
+        flag = flag or f"-o {word[2:]}"
+        raise InvalidRequest(
+            f"{word} is not an option.", hint=f"Did you mean {flag}? {_PROMPT_HINT}"
+        )
+    joined = f"{word}-{following[0]}".casefold() if following else ""
+    if dashes and joined in params:
+        raise InvalidRequest(
+            f"{word} {following[0]} is not an option.",
+            hint=f"Did you mean {joined}? {_PROMPT_HINT}",
+        )
     if not flag or (rest and not rest.startswith("=")):
         return
     if dashes == "--" or rest or "-" in name or _looks_like_value(params[flag], following):

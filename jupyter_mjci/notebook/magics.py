@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import ChainMap
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, is_dataclass
@@ -22,9 +22,16 @@ from jupyter_mjci.client.calls import Paginator
 from jupyter_mjci.client.interpolation import find_job, find_value, interpolate
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.outcomes import allow_unconfirmed
-from jupyter_mjci.errors import InvalidRequest, JobFailed, PreflightError, WaitTimeout
+from jupyter_mjci.errors import (
+    InvalidRequest,
+    JobFailed,
+    PreflightError,
+    WaitTimeout,
+    suggest,
+)
 from jupyter_mjci.jobs.grids import parse_grid
 from jupyter_mjci.jobs.limits import check_job_count
+from jupyter_mjci.jobs.repetition import find_repeated
 from jupyter_mjci.jobs.study_calls import StudyPlan, add_keys, add_places, build_rows
 from jupyter_mjci.notebook import commands, request_view
 from jupyter_mjci.notebook.argument_parser import parse_arguments
@@ -45,6 +52,7 @@ from jupyter_mjci.notebook.line_parser import (
     BATCH_OPTIONS,
     OPTIONS,
     Options,
+    check_prompt_line,
     list_prompt_flags,
     split_options,
     split_prompt,
@@ -117,7 +125,6 @@ class Magics:
         self._displayed_value: object = None
         # Submissions whose cells ended before their jobs: the ID of
         # each job.
-        self._unfinished: dict[Hashable, str] = {}
         # Keys of the bucket's objects that a listing has shown,
         # for the completion.
         self.known_objects: dict[str, None] = {}
@@ -213,6 +220,8 @@ class Magics:
                 )
                 # The builder knows nothing of our options.
                 values["as_is"] = others_are_text and syntax.is_refused(values["prompt"])
+            if not values.get("as_is"):
+                _check_single_braces(values["prompt"], namespace)
             values = resolve_pictures(parse_signature(builder), values, namespace)
             values = self._resolve_ids(values)
             if builder.__name__ in DIALOG_BUILDERS:
@@ -276,9 +285,11 @@ class Magics:
                 return None
             as_is = words == [AS_IS.flag]
             if words and not as_is:
+                flags = [param.flag for param in (*BATCH_OPTIONS, AS_IS)]
+                hint = suggest(words[0], flags) if words[0].startswith("-") else ""
                 raise InvalidRequest(
                     f"Unexpected argument {words[0]!r}.",
-                    hint="A job's parameters are in the cell's body.",
+                    hint=hint or "A job's parameters are in the cell's body.",
                 )
 
         def build(namespace: Mapping[str, object]) -> CallFactory:
@@ -345,6 +356,8 @@ class Magics:
         with _as_usage_error():
             parsed = split_prompt(line, flags, len(leading))
             prompt = parsed.prompt
+            if not parsed.ended and "--as-is" not in parsed.options:
+                check_prompt_line(prompt)
             trailing: list[str] = []
             if _takes_pictures_after_prompt(params):
                 prompt, trailing = _split_pictures(prompt, has_body=cell is not None)
@@ -445,20 +458,15 @@ class Magics:
         self._check_job_count(session, [call], options)
         try:
             value = self._run_and_display(session, call, options, return_type)
-            self._remember_unfinished(call, find_job(value))
         except (JobFailed, WaitTimeout, Interrupted) as error:
-            self._remember_unfinished(call, error.job)
             if error.job is not None:
                 self._assign_output(options, error.job)
             raise
         return self._assign_output(options, value)
 
     def _check_job_count(self, session: Session, calls: list[Any], options: Options) -> None:
-        max_jobs = options.max_jobs
-        if max_jobs is None:
-            max_jobs = session.settings.max_jobs
         with _as_usage_error():
-            check_job_count(calls, max_jobs, "--max-jobs ")
+            check_job_count(calls, session.settings, options.max_jobs, "--max-jobs ")
 
     def _run_each_row(
         self,
@@ -481,6 +489,7 @@ class Magics:
             return None
         self._check_job_count(session, calls, options)
         batch = row_batch.RowBatch(title, table, calls)
+        batch.note = _describe_repetition(session, calls)
         try:
             output = select_output(self.ip)
             batch.run(session, options.at_once, output, retry=options.retry)
@@ -552,7 +561,7 @@ class Magics:
 
         if return_type == RETURNS_JOB:
             is_submission: bool = call.is_submission
-            note = self._describe_repetition(session, call)
+            note = _describe_repetition(session, [call])
             job_or_call = call
             if not is_submission or options.no_wait:
                 job_or_call = self._send(call)
@@ -579,22 +588,6 @@ class Magics:
             is_submission = getattr(call, "is_submission", False)
             message = OUTCOME_UNKNOWN if is_submission else NO_RESPONSE
             raise Interrupted(None, message) from None
-
-    def _describe_repetition(self, session: Session, call: Any) -> str:
-        """Return what to say where the same submission is still going; "" where it is not."""
-        job_id = self._unfinished.get(_identify(call)) if call.is_submission else None
-        for job in session.client.known_jobs() if job_id else ():
-            if job.id == job_id and job.status.is_active:
-                return (
-                    f"This submits again what is still going: {headline(job)}. To follow that "
-                    f"job instead: {follow_command(job)}"
-                )
-        return ""
-
-    def _remember_unfinished(self, call: Any, job: Job | None) -> None:
-        """Remember the job of a submission that the cell leaves before it ends."""
-        if job is not None and job.status.is_active and getattr(call, "is_submission", False):
-            self._unfinished[_identify(call)] = job.id
 
     def _display_job(
         self, session: Session, job_or_call: Any, options: Options, raises: bool, note: str
@@ -705,9 +698,23 @@ def _make_call_factory(builder: Builder, values: Mapping[str, Any]) -> CallFacto
     return build
 
 
-def _identify(call: Any) -> Hashable:
-    """Return what the same submission has in common."""
-    return call.service, call.name, call.path, call.body
+def _describe_repetition(session: Session, calls: Sequence[Any]) -> str:
+    """Return what to say where the same submissions are still going; "" where none is."""
+    rows = find_repeated(session.client, calls)
+    if not rows:
+        return ""
+    if len(calls) > 1:
+        return (
+            f"{len(rows)} submissions just like these are still going, as last seen. To follow "
+            "them instead: %mjci resume"
+        )
+    job = session.journal.find_job(rows[-1].job_id) if rows[-1].job_id else None
+    if job is None:
+        return "A submission just like this has an unknown outcome. To search for it: %mjci resume"
+    return (
+        f"This submits again what is still going: {headline(job)}, as last seen. To follow that "
+        f"job instead: {follow_command(job)}"
+    )
 
 
 def _takes_pictures_after_prompt(params: Sequence[Param]) -> bool:
@@ -716,7 +723,18 @@ def _takes_pictures_after_prompt(params: Sequence[Param]) -> bool:
     return any(param.positional and param.kind in PICTURE_KINDS for param in following)
 
 
-_QUOTED_PROMPT = re.compile(r"([\"'])(.+?)\1\s+(\S.*)", re.DOTALL)
+_QUOTED_PROMPT = re.compile(r"([\"'“])(.+?)(?:\1|(?<=“).*?”|”)\s+(\S.*)", re.DOTALL)
+_SINGLE_BRACES = re.compile(r"(?<![{\\])\{\s*([^\W\d]\w*)\s*\}(?!\})")
+
+
+def _check_single_braces(prompt: str, namespace: Mapping[str, object]) -> None:
+    """Refuse the name of a variable in single braces, which make no permutation of one."""
+    for name in _SINGLE_BRACES.findall(prompt):
+        if name in namespace:
+            raise PreflightError(
+                f"{{{name}}} is text: a variable has two braces.",
+                hint=f"Did you mean {{{{{name}}}}}? To send it as it is: --as-is.",
+            )
 
 
 def _split_pictures(prompt: str, *, has_body: bool) -> tuple[str, list[str]]:

@@ -129,12 +129,13 @@ def summary_bundle(summary: BatchSummary) -> MimeBundle:
 
 
 class RowBatch:
-    """The jobs of a table's rows as last seen, in the table's order."""
+    """The jobs of a table's rows as last seen, in the table's order; the card shows the `note`."""
 
     def __init__(self, title: str, table: Table, calls: Sequence[Call[Job]]) -> None:
         self.title = title
         self.table = table
         self.calls = calls
+        self.note = ""
         self.jobs = [Job(call.service, "", call.name) for call in calls]
 
     def run(self, session: Session, at_once: int, output: OutputTarget, *, retry: int = 0) -> None:
@@ -195,6 +196,7 @@ class RowBatch:
     def summarize(self, running: bool = False, notes: Sequence[str] = ()) -> BatchSummary:
         """Return the jobs by status, with their progress or (at the end) the failures."""
         counts = Counter(job.status for job in self.jobs)
+        notes = [*filter(None, [self.note]), *notes]
         if running:
             return BatchSummary(self.title, counts, self._get_percent(), notes=notes)
         return BatchSummary(self.title, counts, None, self._group_failures(), notes)

@@ -265,6 +265,14 @@ def _get_nothing(_: Job) -> str:
     return ""
 
 
+def _get_named_kind(call: Call[Any]) -> tuple[str, str]:
+    return call.name, ""
+
+
+def _get_no_size(_: Job) -> None:
+    return None
+
+
 def _get_no_urls(_: Job) -> Sequence[str]:
     return ()
 
@@ -366,11 +374,16 @@ class Service:
         subject_is_key: whether the subject is a name rather than
             a text
         get_preview_url: the picture of a running job
+        get_kind: the action and the queue of the job that a
+            submission creates, as far as the call says, for its
+            price
         get_poster_url: a picture of a job whose outputs are films
         get_command: the magic that asks for the same again; ""
             where none can
         get_single_urls: the single pictures of a job whose output
             is a sheet of them, where the service has them
+        get_picture_size: width and height of a job's picture, where
+            the job tells them
         get_step: the button that made a job of its parent, and
             which of the parent's pictures it took, from 0
         picture_targets: where a picture can be sent to
@@ -432,9 +445,11 @@ class Service:
     describe_subject: Callable[[Job], str] = _get_subject
     subject_is_key: bool = False
     get_preview_url: Callable[[Job], str] = _get_nothing
+    get_kind: Callable[[Call[Any]], tuple[str, str]] = _get_named_kind
     get_poster_url: Callable[[Job], str] = _get_nothing
     get_command: Callable[[Job], str] = _get_nothing
     get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
+    get_picture_size: Callable[[Job], tuple[int, int] | None] = _get_no_size
     get_step: Callable[[Job], tuple[str, int | None]] = _get_no_step
     picture_targets: tuple[PictureTarget, ...] = ()
     diagnose: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,29 @@ def test_execute_of_a_failing_notebook_writes_page_and_fails(
     assert "ZeroDivisionError" in (tmp_path / "out.html").read_text("utf-8")
 
 
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from PIL import Image; Image.new('L', (8, 8))", r"First picture after \d+\.\d s, page"),
+        ("'no picture'", r"No picture in \d+\.\d s"),
+    ],
+)
+def test_timing_tells_when_the_first_picture_was_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, expected: str
+) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])  # type: ignore[no-untyped-call]
+    nbformat.write(notebook, tmp_path / "timed.ipynb")  # type: ignore[no-untyped-call]
+    page = tmp_path / "out.html"
+    assert demo.execute_notebook(tmp_path / "timed.ipynb", page, timing=True) == 0
+    assert re.match(expected, capsys.readouterr().out)
+
+
+def test_timing_without_a_page_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["demo", "--timing"]) == 2
+    assert "--timing needs a page to execute into." in capsys.readouterr().err
+
+
 def test_demo_opens_a_copy_and_keeps_an_existing_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +144,7 @@ def test_demo_opens_a_copy_and_keeps_an_existing_one(
 INVALID_LINES = {
     "": "required: COMMAND",
     "wach": "unknown command 'wach'. Did you mean watch?",
-    "nonsense": "Available: sandbox, demo, watch, cancel, history, gallery, scan, doctor.",
+    "nonsense": "Available: sandbox, demo, watch, cancel, history, report, gallery, scan, doctor.",
     "cancel": "required: JOB_ID",
     "gallery": "required: --out",
     "history --limit 0": "must be a positive integer, not '0'",

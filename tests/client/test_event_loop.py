@@ -285,6 +285,19 @@ def test_fork_starts_its_own_background_thread() -> None:
     child.join(20)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_fork_while_another_thread_starts_the_loop_does_not_hang() -> None:
+    """The child has the lock as it was, and not the thread that would release it."""
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_child, args=(queue,))
+    with event_loop._lock:
+        child.start()
+    assert queue.get(timeout=20) == 42
+    child.join(20)
+
+
 def test_interpreter_exits_silently_with_running_work() -> None:
     program = (
         "import anyio\nfrom jupyter_mjci.client import event_loop\n"

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.prices import parse_prices
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.frames import jobs_to_frame
@@ -414,7 +415,7 @@ def test_column_that_holds_no_times_raises() -> None:
         jobs.mjci.timeline(tz="Mars/Olympus")
     with pytest.raises(InvalidRequest, match="limit=-1"):
         jobs.mjci.failures(limit=-1)
-    with pytest.raises(InvalidRequest, match="not prices"):
+    with pytest.raises(InvalidRequest, match="is no price of"):
         jobs.mjci.cost({"IMAGINE": "cheap"})
 
 
@@ -537,6 +538,29 @@ def test_plot_uses_the_given_axes() -> None:
     assert make_history().mjci.plot.timeline("week", ax=left) is left
     assert left.patches
     assert not right.patches
+
+
+def test_cost_by_service_and_queue_where_prices_tell_them_apart() -> None:
+    """The table of the setting; rows have the columns that its keys name."""
+    times = ["2026-01-01T00:00Z"] * 5
+    jobs = make_times(
+        *times,
+        action=["IMAGINE", "IMAGINE", "IMAGINE", "VIDEO", "PicProcess"],
+        service=["mj", "mj", "mj", "mj", "ci"],
+        queue=["TURBO", "RELAX", None, "FAST", "p1"],
+    )
+    prices = parse_prices({"mj/imagine": 2, "mj/imagine/turbo": 4, "mj/*/fast": 3, "ci/*": 0.5})
+    frame = jobs.mjci.cost(prices, every=None)
+    assert set(zip(frame["service"], frame["queue"], frame["price"].fillna(-1), strict=True)) == {
+        ("mj", "TURBO", 4.0),
+        ("mj", "RELAX", 2.0),
+        ("mj", "(none)", 2.0),
+        ("mj", "FAST", 3.0),
+        ("ci", "p1", 0.5),
+    }
+    assert list(jobs.mjci.cost({"*": 1}, every=None).columns) == ["action", "jobs", "price", "cost"]
+    assert jobs.mjci.cost({"ci/*": 1, "*": 2}, every=None)["cost"].sum() == 9
+    assert read_bars(jobs.mjci.plot.cost(prices)) == 11.5
 
 
 def read_bars(ax: Any) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import random
 import shutil
@@ -40,6 +39,7 @@ from jupyter_mjci.history.journal_frame import load_journal_frame
 from jupyter_mjci.session import Session
 from tests.history.test_analysis import ANALYSES
 from tests.history.test_journal import write_old_journal
+from tests.processes import start_processes
 
 THEN = datetime(2026, 1, 30, 12, tzinfo=UTC)
 
@@ -515,7 +515,7 @@ def _record_and_merge(home: Path, writer: int, rounds: int) -> None:
 
 def test_concurrent_processes_record_and_merge_each_job_once(tmp_path: Path) -> None:
     """One journal and one lake, from their creation on."""
-    processes = _start_processes(_record_and_merge, [(tmp_path, writer, 6) for writer in range(4)])
+    processes = start_processes(_record_and_merge, [(tmp_path, writer, 6) for writer in range(4)])
     for process in processes:
         process.join(180)
     assert [process.exitcode for process in processes] == [0] * 4
@@ -532,14 +532,6 @@ def _assert_whole(home: Path, least: int) -> None:
     lake.merge()
     assert_same(Lake(home / "lake").frame(), frame)
     journal.close()
-
-
-def _start_processes(target: Any, arguments: list[tuple[Any, ...]]) -> list[Any]:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=target, args=args) for args in arguments]
-    for process in processes:
-        process.start()
-    return processes
 
 
 def _record_until_killed(home: Path, seed: int) -> None:
@@ -567,7 +559,7 @@ def test_kill_while_recording_or_merging_loses_nothing(tmp_path: Path) -> None:
     """
     rng = random.Random(KILLS)
     for seed in range(KILLS):
-        (process,) = _start_processes(_record_until_killed, [(tmp_path, seed)])
+        (process,) = start_processes(_record_until_killed, [(tmp_path, seed)])
         _wait_for(tmp_path / "acknowledged", seed)
         time.sleep(rng.uniform(0, 0.6))
         process.kill()
@@ -601,7 +593,7 @@ def test_kill_during_a_migration_leaves_either_schema(tmp_path: Path) -> None:
     write_old_journal(tmp_path / "before.db", 20_000)
     for _ in range(KILLS):
         shutil.copy(tmp_path / "before.db", tmp_path / "old.db")
-        (process,) = _start_processes(_migrate, [(tmp_path,)])
+        (process,) = start_processes(_migrate, [(tmp_path,)])
         while not (tmp_path / "old.db-wal").exists() and process.is_alive():
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.15))
@@ -641,14 +633,14 @@ def test_sync_continues_after_a_kill(tmp_path: Path) -> None:
     for number in range(max(KILLS // 5, 1)):
         home = tmp_path / str(number)
         home.mkdir()
-        (process,) = _start_processes(_sync, [(home,)])
+        (process,) = start_processes(_sync, [(home,)])
         while not (home / "begun").exists() and process.is_alive():
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.1))
         process.kill()
         process.join()
         assert process.exitcode in (-signal.SIGKILL, 0)
-        (process,) = _start_processes(_sync, [(home,)])
+        (process,) = start_processes(_sync, [(home,)])
         process.join()
         assert process.exitcode == 0
         journal = Journal(home / "journal.db")

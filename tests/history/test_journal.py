@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -25,6 +24,7 @@ from jupyter_mjci.history.journal import ColumnExport, Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
 from jupyter_mjci.history.submissions import Lease
 from jupyter_mjci.services.midjourney.api import Midjourney
+from tests.processes import start_processes
 
 THEN = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
 DONE = Job(
@@ -384,13 +384,8 @@ def _write(path: Path, writer: int, rows: int) -> None:
 @pytest.mark.parametrize("writers", [4])
 def test_concurrent_processes_lose_no_rows(tmp_path: Path, writers: int) -> None:
     """Own and shared rows, from the creation of the file on: no "database is locked"."""
-    context = multiprocessing.get_context("spawn")
     path = tmp_path / "journal.db"
-    processes = [
-        context.Process(target=_write, args=(path, writer, 40)) for writer in range(writers)
-    ]
-    for process in processes:
-        process.start()
+    processes = start_processes(_write, [(path, writer, 40) for writer in range(writers)])
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0] * writers
@@ -419,9 +414,7 @@ def test_newer_schema_raises_settings_error(tmp_path: Path) -> None:
 def test_committed_rows_survive_a_kill(tmp_path: Path) -> None:
     """What was committed is there after SIGKILL, an open transaction is not."""
     path = tmp_path / "journal.db"
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_write_and_die, args=(path,))
-    process.start()
+    (process,) = start_processes(_write_and_die, [(path,)])
     process.join(60)
     assert process.exitcode == -9
     journal = Journal(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 
+import jupyter_mjci as mjci
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.history import submissions
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.submissions import Lease
 from jupyter_mjci.jobs.journal_writer import LEASE_DURATION, JournalWriter
 from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.session import Session
 
 NOW = 1000.0
 CALL = Midjourney().imagine("a red fox")
@@ -97,3 +100,34 @@ def test_fork_renews_its_own_leases_and_none_of_its_parents(tmp_path: Path) -> N
     assert process.writer.is_open(parent_lease.owner)
     assert process.keep_up(parent_lease)["parent"] == NOW + LEASE_DURATION
     process.journal.close()
+
+
+def _submit_in_child(session: Session, queue: multiprocessing.Queue[str]) -> None:
+    queue.put(session.mj.imagine("a fox").run().id)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_fork_beside_a_thread_that_writes_can_use_the_session(tmp_path: Path) -> None:
+    """The child has the journal's lock as it was, and not the thread that would release it."""
+    is_writing, may_end = threading.Event(), threading.Event()
+    context = multiprocessing.get_context("fork")
+    queue: multiprocessing.Queue[str] = context.Queue()
+    with mjci.sandbox(home=tmp_path) as session:
+        session.mj.imagine("a hare").run()
+
+        def write() -> None:
+            with session.journal._lock:
+                is_writing.set()
+                may_end.wait(60)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert is_writing.wait(20)
+        child = context.Process(target=_submit_in_child, args=(session, queue))
+        child.start()
+        job_id = queue.get(timeout=60)
+        child.join(20)
+        may_end.set()
+        thread.join()
+        assert job_id in {row.job_id for row in session.journal.submissions()}

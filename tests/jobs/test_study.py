@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pandas as pd
 import pytest
@@ -20,6 +20,7 @@ from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.imaging.sheets import Sheet, draw_sheet
 from jupyter_mjci.jobs import submission
+from jupyter_mjci.jobs.study_calls import _takes_list
 from jupyter_mjci.session import Session
 
 RULE = "imageMogr2/quality/{{quality}}"
@@ -276,3 +277,19 @@ def test_sheet_of_unknown_factor_is_refused(session: Session) -> None:
         study.sheet("animal", "animal")
     # Before the run the sheet says that there is nothing yet.
     assert study.sheet().size[0] > 300
+
+
+@pytest.mark.parametrize(
+    ("hint", "takes_list"),
+    [
+        (Sequence[str], True),
+        (Iterable[str] | None, True),
+        (Optional[list[str]], True),  # noqa: UP045 - as users write it
+        (tuple[str, ...], False),
+        (Mapping[str, str], False),
+        (str | None, False),
+        ("Sequence[str]", False),
+    ],
+)
+def test_annotation_tells_a_list_from_a_factor(hint: object, takes_list: bool) -> None:
+    assert _takes_list(hint) is takes_list

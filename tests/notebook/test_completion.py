@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 from IPython.core.completer import provisionalcompleter
 
+from jupyter_mjci.history.submissions import Lease, record
 from jupyter_mjci.notebook.completion import complete_line, find_candidates
 from jupyter_mjci.notebook.extension import _EXTENSIONS
 from jupyter_mjci.session import Session
@@ -121,3 +123,22 @@ def test_completion_of_files_is_left_to_the_shell(
     with provisionalcompleter():
         found = [item.text for item in filled_shell.ip.Completer.completions(line, len(line))]
     assert any(re.search("fox.png", text) for text in found)
+
+
+def test_resume_forget_completes_ids_of_unknown_submissions(shell: Shell, session: Session) -> None:
+    """Several are divided by commas; what is settled is not offered."""
+    shell.run("%mj_imagine a red fox")
+    write = partial(
+        record,
+        call=session.mj.imagine("a hare"),
+        lease=Lease("mjci-7", "worker"),
+        times=(0.0, 1.0),
+        origin="",
+        has_marker=True,
+    )
+    session.journal.write(write)
+    magics = _EXTENSIONS[shell.ip].magics
+    for line in ("%mjci resume --forget ", "%mjci resume --forget mjci-1,mj"):
+        fragment, found = complete_line(magics, line, 0, line)
+        assert found == ["mjci-7"]
+    assert fragment == "mj"

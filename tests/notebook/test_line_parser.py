@@ -48,7 +48,7 @@ PROMPTS: tuple[tuple[str, list[str], str], ...] = (
     ("a fox -o job", ["-o=job"], "a fox"),
     ("-o job a fox", ["-o=job"], "a fox"),
     ("a fox --ar 3:2 --no-wait", ["--no-wait"], "a fox --ar 3:2"),
-    ("a fox --no wait", [], "a fox --no wait"),
+    ("a fox --no waiting", [], "a fox --no waiting"),
     ("a fox --no -o=job", ["-o=job"], "a fox --no"),
     ("a fox --no-wait --ar 3:2", ["--no-wait"], "a fox --ar 3:2"),
     ("a  fox   --state my  --dry-run  in snow", ["--state=my", "--dry-run"], "a  fox   in snow"),

@@ -29,6 +29,7 @@ from jupyter_mjci.errors import (
     TransportError,
 )
 from jupyter_mjci.imaging.picture import Picture
+from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.completion import complete_line
 from jupyter_mjci.notebook.doctor import detect_front_end
 from jupyter_mjci.notebook.extension import _EXTENSIONS, MAGIC_NAMES, keep_question_marks
@@ -545,6 +546,64 @@ def test_resume_follows_unfinished_jobs(shell: Shell, session: Session) -> None:
     assert list(shell.run("%mjci resume").id) == [left.id]
     assert shell.kinds == [CARD, PICTURE]
     assert len(shell.run("%mjci resume")) == 0
+
+
+def submit_and_leave(session: Session, *prompts: str) -> list[Job]:
+    """Submit tasks one second after the other, and wait until they have ended at the service."""
+    assert session.sandbox is not None
+    jobs = []
+    for prompt in prompts:
+        jobs.append(session.mj.imagine(prompt).run())
+        session.sandbox.clock.advance(1)
+    session.sandbox.clock.advance(600)
+    return jobs
+
+
+def test_resume_shows_what_ended_unseen(shell: Shell, session: Session) -> None:
+    """Ended when a listing, a sync or a webhook told it, and nobody followed; each once."""
+    ended = submit_and_leave(session, "a fox", "a stag", "an owl")
+    session.tasks()
+    followed = session.mj.imagine("a followed owl")
+    session.follow(followed).run()
+    (asked,) = submit_and_leave(session, "an owl that was asked for")
+    assert session.mj.task(asked.id).run().status is Status.SUCCEEDED
+    session.tasks()
+    frame = shell.run("%mjci resume")
+    assert list(frame.id) == [job.id for job in reversed(ended)]
+    assert set(frame.status) == {"SUCCEEDED"}
+    assert shell.kinds == [CARD, PICTURE] * 3
+    assert [ended[2 - number].id in shell.texts[2 * number] for number in range(3)] == [True] * 3
+    assert len(shell.run("%mjci resume")) == 0
+
+
+def test_resume_shows_the_latest_and_counts_the_rest(
+    shell: Shell, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "MAX_RESUMED_CARDS", 1)
+    submit_and_leave(session, "a fox 0", "a fox 1", "a fox 2")
+    session.sync()
+    frame = shell.run("%mjci resume")
+    assert list(frame.subject) == ["a fox 2", "a fox 1", "a fox 0"]
+    assert "a fox 2" in shell.texts[0]
+    assert shell.kinds[:2] == [CARD, PICTURE]
+    assert "2 more have ended: they are in the table." in shell.texts
+
+
+def test_card_of_a_job_that_ended_unseen_needs_no_resume(shell: Shell, session: Session) -> None:
+    (job,) = submit_and_leave(session, "a red fox")
+    session.tasks()
+    shell.run(f"%mj_task {job.id}")
+    assert len(shell.run("%mjci resume")) == 0
+
+
+def test_resume_names_jobs_that_wait_for_input(shell: Shell, session: Session) -> None:
+    done = session.follow(session.mj.imagine("a red fox")).run()
+    zoomed = session.follow(
+        session.mj.action(session.follow(session.mj.action(done, "U1")).run(), "Custom Zoom")
+    ).run()
+    assert zoomed.status is Status.NEEDS_INPUT
+    shell.run("%mjci resume")
+    assert f"%mj_modal {zoomed.id}" in "".join(shell.texts)
 
 
 def test_resume_names_submissions_of_unknown_outcome(empty_shell: Shell) -> None:

@@ -70,3 +70,37 @@ def test_batch_with_too_many_jobs_sends_none(session: Session) -> None:
     jobs = session.batch(imagines, max_jobs=3).run()
     assert len(calls) == 3
     assert len(session.batch(jobs).run()) == 3
+
+
+PRICES = {"imagine": 0.5, "mj/imagine/relax": 0.25, "UPSCALE": 0.125, "ci/*": 0.0625}
+
+
+def test_status_tells_the_cost_of_today(shell: Shell, session: Session) -> None:
+    """By action, mode and number of jobs; what has no price is named; a rejection is free."""
+    session.configure(prices=PRICES)
+    shell.run("%mj_imagine a fox -o job")
+    shell.run("%mjci status")
+    assert "1 submitted (1 accepted), cost 0.5\n" in f"{shell.texts[0]}\n"
+    shell.run("%mj_imagine a fox --relax")
+    shell.run("%mj_action job U2")
+    shell.run('%%ci_job\ninput = "input/deer.jpg"\nrule = "imageMogr2/rotate/9"\noutput = "a.jpg"')
+    shell.fails("%mj_imagine a gore fox")
+    shell.run("%mjci status")
+    text = shell.texts[0]
+    assert "5 submitted (4 accepted, 1 rejected), cost 0.9375\n" in f"{text}\n"
+    shell.run("%mj_action job V1")
+    shell.run("%mjci status")
+    assert "cost 0.9375 (without mj/action, which has no price)" in shell.texts[0]
+
+
+def test_refusal_of_too_many_tells_their_cost(shell: Shell, session: Session) -> None:
+    session.configure(prices=PRICES)
+    text = shell.fails("%mj_imagine a {red, green} {fox, owl} --max-jobs 3")
+    assert "They cost 2." in text
+    assert "Nothing was sent." in text
+
+
+def test_prices_are_set_by_config(shell: Shell, session: Session) -> None:
+    shell.run('%config MJCI.prices = "imagine=2, *=1"')
+    assert session.settings.prices.find("mj", ("IMAGINE",)) == 2
+    assert shell.run("%config MJCI.prices") == "imagine=2, *=1"

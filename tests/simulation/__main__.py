@@ -43,13 +43,14 @@ def find_violations(
         simulation: runs them
         count: how many
         seed: the first seed; the next ones follow when its schedules have been run
-        stride: run each so many-th schedule of a seed, another one with each seed
+        stride: take each so many-th situation, and run each so many-th of their schedules, others
+            with each seed
     """
     schedules = (
         schedule
         for each in itertools.count(seed)
         for schedule in itertools.islice(
-            enumerate_schedules(simulation, each), each % stride, None, stride
+            enumerate_schedules(simulation, each, stride), each % stride, None, stride
         )
     )
     for schedule in itertools.islice(schedules, count):
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help="the schedule to replay")
     parser.add_argument("--schedules", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stride", type=int, default=1, help="run each so many-th schedule")
+    parser.add_argument("--stride", type=int, default=1, help="run one of so many, squared")
     args = parser.parse_args()
     with open_simulation() as simulation:
         if args.name:

@@ -281,12 +281,14 @@ def enumerate_situations(seed: int) -> Iterator[Schedule]:
         yield Schedule(fault, listing, text, actors, disk, seed=seed)
 
 
-def enumerate_schedules(simulation: Simulation, seed: int) -> Iterator[Schedule]:
+def enumerate_schedules(simulation: Simulation, seed: int, stride: int) -> Iterator[Schedule]:
     """Yield each situation, with each of its actors killed or stalled at each crash point.
 
-    The crash points are those of a run without a crash.
+    The crash points are those of a run without a crash; with a stride only each so many-th
+    situation needs one.
     """
-    for number, situation in enumerate(enumerate_situations(seed)):
+    situations = enumerate(enumerate_situations(seed))
+    for number, situation in itertools.islice(situations, seed % stride, None, stride):
         schedule = replace(situation, disk_at=1 + (number + seed) % 7)
         yield schedule
         for victim, steps in enumerate(simulation.count_steps(schedule)):

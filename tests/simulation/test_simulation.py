@@ -19,11 +19,12 @@ from tests.simulation.schedules import Schedule, Simulation, Violation
 
 SHARDS = 8
 SCHEDULES = 20_000
-# Each shard takes a share of another seed's schedules, of which there are about 110,000.
-STRIDE = 60
+# Each shard takes a share of the schedules of two seeds, each of which has about 110,000. The
+# stride divides none of the numbers of faults, listings, actors and disks: each meets each.
+STRIDE = 7
 # as many are run for each mutation, at most
 MUTATION_SCHEDULES = 1_500
-MUTATION_STRIDE = 97
+MUTATION_STRIDE = 13
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def simulation() -> Iterator[Simulation]:
 
 
 @pytest.mark.filterwarnings("ignore::jupyter_mjci.errors.JournalWarning")
-@pytest.mark.parametrize("seed", range(SHARDS))
+@pytest.mark.parametrize("seed", range(0, 2 * SHARDS, 2))
 def test_no_schedule_makes_a_job_twice_or_loses_one(simulation: Simulation, seed: int) -> None:
     """Made at most once, never untold, accepted rows exist, and every row settles or is named."""
     violations = find_violations(simulation, SCHEDULES // SHARDS, seed, STRIDE)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 import anyio.to_thread
@@ -25,8 +25,6 @@ from jupyter_mjci.notebook.panels.widgets import build_row
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_mjci.history.periods import Period
-
 MAX_PICTURES = 6  # pictures of selected rows
 # the longer side in pixels, and bytes
 IMAGE_LIMITS = (300, 40_000)
@@ -39,7 +37,27 @@ PLOT_OPTIONS = (
     ("queue time", "queue_stats"),
     ("failures", "failures"),
     ("success rate", "success_rate"),
+    ("succeeded within a minute", "sla"),
+    ("durations, open jobs included", "durations"),
+    ("jobs at a time", "concurrency"),
+    ("retries", "retries"),
+    ("outliers", "outliers"),
+    ("cost", "cost"),
+    ("bytes in and out", "savings"),
+    ("what was made of what", "lineage"),
+    ("flags of prompts", "prompts"),
+    ("words of prompts", "words"),
 )
+# What jobs can be grouped by; "" is what suits the plot.
+KEY_OPTIONS = (
+    ("default", ""),
+    *(
+        (name, name)
+        for name in ("action", "service", "origin", "account", "queue", "rule", "bucket", "reason")
+    ),
+)
+WITHIN = 60  # seconds of "succeeded within a minute"
+ZONES = ("UTC", "Asia/Shanghai", "Asia/Tokyo", "Europe/Berlin", "America/New_York")
 PERIODS = ("hour", "day", "week", "month", "quarter")
 
 
@@ -71,10 +89,22 @@ class HistoryPanel(TablePanel):
             tooltip="What to plot of the rows found",
         )
         self.period = W.Dropdown(description="Every", options=PERIODS, value="day")
+        self.by = W.Dropdown(
+            description="By", options=KEY_OPTIONS, tooltip="What the jobs are grouped by"
+        )
+        self.tz = W.Combobox(
+            description="Time zone",
+            options=ZONES,
+            value="UTC",
+            ensure_option=False,
+            continuous_update=False,
+            tooltip="IANA name of the zone in which days begin",
+        )
         self.plot = W.HTML()
-        for widget in (self.analysis, self.period):
+        pickers = (self.analysis, self.period, self.by, self.tz)
+        for widget in pickers:
             widget.observe(lambda _: self._update_plot(), "value")
-        return [build_row(self.analysis, self.period), self.plot]
+        return [build_row(*pickers), self.plot]
 
     def build_footer(self) -> Sequence[W.Widget]:
         self.pictures = W.HTML()
@@ -101,12 +131,19 @@ class HistoryPanel(TablePanel):
         self._plot_task = self.restart_task(self._plot_task, self._render_plot())
 
     async def _render_plot(self) -> None:
-        rows, analysis, period = self.filtered, self.analysis.value, self.period.value
+        rows, analysis = self.filtered, self.analysis.value
         if not analysis or rows is None or rows.empty:
             self.plot.value = ""
             return
-        alt = f"{self.analysis.label}, by {period}, of {len(rows):,} jobs"
-        content = await anyio.to_thread.run_sync(_plot_png, rows, analysis, period)
+        pickers = {"every": self.period, "by": self.by, "tz": self.tz}
+        picked = {name: widget.value for name, widget in pickers.items() if widget.value}
+        used = _select_arguments(analysis, picked)
+        known = _select_arguments(analysis, pickers)
+        for name, widget in pickers.items():
+            widget.disabled = name not in known
+        detail = "".join(f", by {used[name]}" for name in ("every", "by") if name in used)
+        alt = f"{self.analysis.label}{detail}, of {len(rows):,} jobs"
+        content = await anyio.to_thread.run_sync(_plot_png, rows, analysis, used)
         # A worker thread cannot be cancelled: a plot that is no
         # longer wanted ends here.
         await anyio.lowlevel.checkpoint_if_cancelled()
@@ -148,7 +185,14 @@ class HistoryPanel(TablePanel):
         return f"{self.plot.value}{super().static_html()}{self.pictures.value}"
 
 
-def _plot_png(frame: pd.DataFrame, analysis: str, period: Period) -> bytes:
+def _select_arguments(analysis: str, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a plot takes."""
+    from jupyter_mjci.history.plots import PlotAccessor, select_arguments
+
+    return select_arguments(getattr(PlotAccessor, analysis), offered)
+
+
+def _plot_png(frame: pd.DataFrame, analysis: str, arguments: Mapping[str, Any]) -> bytes:
     from jupyter_mjci.history.plots import render_plot
 
-    return render_plot(frame.mjci, analysis, every=period)
+    return render_plot(frame.mjci, analysis, within=WITHIN, **arguments)

@@ -249,7 +249,7 @@ class MidjourneyPanel(Panel):
         self.clear_message()
         # It fetches the pictures that are named.
         call = await anyio.to_thread.run_sync(partial(builder, **kwargs))
-        check_job_count([call], self.session.settings.max_jobs)
+        check_job_count([call], self.session.settings)
         job = await self.call_with_notice(call)
         self._add_card(job, FORM_LABELS[call.name])
 

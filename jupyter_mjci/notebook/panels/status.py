@@ -10,8 +10,9 @@ import anyio
 import ipywidgets as W
 
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.translation import mark
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.errors import InvalidRequest, MjciError
+from jupyter_mjci.jobs.spending import describe_today
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Task
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 ACTIVE_STATUSES = tuple(status for status in Status if not status.is_terminal)
 REACHABLE = "answers"
+TODAY = mark("Today")
 # seconds, so that many changes cause one reload
 RELOAD_DELAY = 0.5
 MAX_CARDS = 20  # cards opened by one click
@@ -169,7 +171,8 @@ class StatusPanel(TablePanel):
         services = "".join(
             _render_service_state(service, state) for service, state in self._service_states.items()
         )
-        self.summary.value = f'<div role="status">{self._render_counts()}</div>{services}'
+        counts = f'<div role="status">{self._render_counts()}</div>'
+        self.summary.value = counts + services + self._render_today()
 
     def _render_counts(self) -> str:
         if self.frame is None:
@@ -180,6 +183,10 @@ class StatusPanel(TablePanel):
             text = f"{html.format_label(status)}: {counts.get(status, 0)}"
             badges.append(html.render_label(status, text))
         return " ".join(badges)
+
+    def _render_today(self) -> str:
+        text = describe_today(self.session.client, self.session.settings.prices)
+        return f'<div class="mjci-faint">{translate(TODAY)}: {html.escape(text)}</div>'
 
     def _on_event(self, event: str, _: object) -> None:
         """Reload soon after a job was seen. Called in any thread."""

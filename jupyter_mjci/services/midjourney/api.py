@@ -374,7 +374,7 @@ class Midjourney:
         mask_url = self._to_optional_url(mask)
         if not as_is:
             check_prompt(prompt, has_picture=True)
-            _check_mask(mask_url)
+            _check_mask(mask_url, size=self._find_parent_size(task_id))
             _check_zoom(task_id, prompt)
         body = {
             "taskId": _validate_task_id(task_id.id if isinstance(task_id, Job) else task_id),
@@ -384,6 +384,12 @@ class Midjourney:
             "notifyHook": notify_hook,
         }
         return self._build_submission(mode, "modal", "/mj/submit/modal", body, subject=prompt)
+
+    def _find_parent_size(self, task: str | Job) -> tuple[int, int] | None:
+        """Return the size of the picture that a dialog is about, where it is known here."""
+        if self._sender is None:
+            return None
+        return self._sender.find_picture_size(task.id if isinstance(task, Job) else task)
 
     # POST /mj/submit/upload-discord-images
     def upload(self, pictures: Sequence[ImageInput]) -> Call[list[str]]:
@@ -725,14 +731,16 @@ def _check_zoom(task: str | Job, prompt: str) -> None:
         )
 
 
-def _check_mask(mask: str | None, picture: str | None = None) -> None:
-    """Refuse a mask without white, or of another size than its picture, where both are here."""
+def _check_mask(
+    mask: str | None, picture: str | None = None, size: tuple[int, int] | None = None
+) -> None:
+    """Refuse a mask without white, or of another size than its picture, where that is known."""
     content = _read_if_here(mask)
     if content is None:
         return
     from jupyter_mjci.imaging.masks import find_mask_mistake
 
-    mistake = find_mask_mistake(content, _read_if_here(picture))
+    mistake = find_mask_mistake(content, _read_if_here(picture), size)
     if mistake:
         hint = f"White is drawn anew, black is kept; mjci.mask makes masks. {AS_IS_HINT}"
         raise PreflightError(mistake, hint=hint)

@@ -20,6 +20,8 @@ _NO_ACCOUNT = re.compile(
     r"(?i)no (available|free|idle) (discord )?(account|instance)"
     r"|(没有|无)可用的?账号|可用的账号实例"
 )
+_UPSTREAM_LOST = re.compile("(?i)do_request_failed|bad_response|response(_body)?_failed")
+_NO_CHANNEL = re.compile("(?i)无可用渠道|no available channel")
 
 RULES = (
     Rule(Reason.QUEUE_FULL, Outcome.BUSY, frozenset({"23"}), overrides_status=True),
@@ -41,6 +43,9 @@ RULES = (
     Rule(Reason.NOT_FOUND, Outcome.REFUSAL, frozenset({"3"})),
     # A relay that lost the response of its own upstream.
     Rule(Reason.UNAVAILABLE, Outcome.UNKNOWN, frozenset({"5"})),
+    Rule(Reason.UNAVAILABLE, Outcome.UNKNOWN, words=_UPSTREAM_LOST),
+    # One API and New API choose a channel before they forward.
+    Rule(Reason.ERROR, Outcome.REFUSAL, words=_NO_CHANNEL, overrides_status=True),
     Rule(
         Reason.ERROR,
         Outcome.REFUSAL,

@@ -18,7 +18,7 @@ import anyio
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import MidjourneyError, MjciError, Unsupported
+from jupyter_mjci.errors import InvalidResponse, MidjourneyError, MjciError, Unsupported
 from jupyter_mjci.services.midjourney.api import Midjourney, change_to_label
 from jupyter_mjci.services.midjourney.modes import read_mode
 
@@ -80,7 +80,7 @@ async def _list_from_journal(mj: Midjourney, list_known: ListKnown) -> list[Job]
         # there is no proxy at this address, and a list from the
         # journal would hide that
         raise
-    except MidjourneyError:
+    except (MidjourneyError, InvalidResponse):
         pass
     known = [job for job in list_known() if job.id]
     active_ids = [job.id for job in known if job.status.is_active]

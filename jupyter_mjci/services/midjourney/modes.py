@@ -72,13 +72,14 @@ def has_mode_prefix(url: str) -> bool:
     return _PREFIX.search(url) is not None
 
 
-def _list_prompt_modes(body: Mapping[str, object]) -> set[str]:
+def list_prompt_modes(body: Mapping[str, object]) -> set[str]:
+    """Return the modes that the flags of a prompt ask for."""
     names = list_flag_names(str(body.get("prompt") or ""))
     return {name.removeprefix("--") for name in names}.intersection(MODES)
 
 
 def _check_prompt_mode(mode: str, body: Mapping[str, object]) -> None:
-    others = sorted(_list_prompt_modes(body) - {mode})
+    others = sorted(list_prompt_modes(body) - {mode})
     if others:
         raise InvalidRequest(
             f"The prompt says --{others[0]}, and the mode is {mode}.",
@@ -102,7 +103,7 @@ def _put_into_prompt(mode: str, path: str, body: Mapping[str, object]) -> Reques
             detail="The setting mj_mode_by says that this server takes the mode as a flag.",
             hint="Nothing was sent. Leave the mode out, or set MJCI_MJ_MODE_BY=path or filter.",
         )
-    if mode in _list_prompt_modes(body):
+    if mode in list_prompt_modes(body):
         return path, body
     return path, {**body, "prompt": f"{prompt} --{mode}"}
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Literal
+from unicodedata import normalize
 
 from jupyter_mjci.client.prompt_words import DASHES, is_flag, split_dashes, split_words
 from jupyter_mjci.errors import PreflightError
@@ -549,11 +550,13 @@ def split_flags(prompt: str) -> tuple[str, list[tuple[str, str]]]:
     """
     words = split_words(prompt)
     starts = [index for index, word in enumerate(words) if is_flag(word)]
+    if not starts:
+        return prompt, []
     flags = []
     for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
         flag = FLAGS_BY_NAME.get(words[start].casefold())
         flags.append((flag.name if flag else words[start], " ".join(words[start + 1 : end])))
-    return " ".join(words[: starts[0]]) if starts else prompt, flags
+    return " ".join(words[: starts[0]]), flags
 
 
 def _iter_flags(words: Sequence[str]) -> Iterator[WrittenFlag]:
@@ -579,9 +582,15 @@ def _check_spelling(
 ) -> None:
     for index, word in enumerate(words):
         dashes, name, rest = split_dashes(word)
-        if not dashes:
-            continue
         following = words[index + 1 :]
+        if not dashes:
+            _check_bare_ratio(word, following)
+            continue
+        if word == "--" and (not following or split_dashes(following[0])[0]):
+            raise PreflightError(
+                "-- alone is no flag.",
+                hint=f"Remove it; before the prompt it ends our options. {AS_IS_HINT}",
+            )
         if dashes == "--" and name:
             suggestion = _find_suggestion(word, name, rest, other_flags)
             if others_are_text and suggestion in other_flags:
@@ -596,6 +605,16 @@ def _check_spelling(
                 f"{written} is text: a flag begins with two hyphens.",
                 hint=f"Did you mean {right}? {AS_IS_HINT}",
             )
+
+
+def _check_bare_ratio(word: str, following: Sequence[str]) -> None:
+    """Refuse a ratio whose flag has lost its hyphens: ar 3:2."""
+    flag = FLAGS_BY_NAME.get(f"--{word.casefold()}")
+    if flag and flag.kind == "ratio" and following and flag.accepts(following[0].rstrip(",.")):
+        raise PreflightError(
+            f"{word} {following[0]} is text: a flag begins with two hyphens.",
+            hint=f"Did you mean {flag.name} {following[0]}? {AS_IS_HINT}",
+        )
 
 
 def _check_name(word: str, suggestion: str) -> None:
@@ -663,7 +682,8 @@ def _fits(flag: PromptFlag, following: Sequence[str]) -> bool:
         return is_last
     if is_last:
         return flag.is_optional
-    value = following[0].rstrip(",")
+    # Input methods write full-width signs: 3：2.
+    value = normalize("NFKC", following[0]).rstrip(",")
     if flag.name == "--no":
         return True
     if flag.kind == "text":

@@ -25,6 +25,8 @@ from jupyter_mjci.services.midjourney.api import (
     encode_body,
     infer_action,
 )
+from jupyter_mjci.services.midjourney.modes import list_prompt_modes, read_mode
+from jupyter_mjci.services.midjourney.prompt_flags import count_jobs
 from jupyter_mjci.services.midjourney.responses import get_properties, parse_submission
 from jupyter_mjci.services.tracking import MAX_CLOCK_SKEW
 
@@ -113,9 +115,7 @@ def restore_call(
 ) -> Call[Job]:
     """Return the submission of a journal row, to be searched for or sent again."""
     fields = jsonlib.loads(body)
-    action = name.upper()
-    if "customId" in fields:
-        action = infer_action(fields["customId"])
+    action = _get_action(name, fields)
     requested = Job(
         "mj",
         "",
@@ -134,5 +134,19 @@ def restore_call(
         body=body,
         endpoint="mj",
         is_submission=True,
+        job_count=count_jobs(to_text(fields.get("prompt"))),
         sender=sender,
     )
+
+
+def get_kind(call: Call[Any]) -> tuple[str, str]:
+    """Return the action of the task that a submission creates, and the mode that it asks for."""
+    body = jsonlib.loads(call.body)
+    modes = [read_mode(call.path, body), *list_prompt_modes(body), ""]
+    return _get_action(call.name, body), next(filter(None, modes), "")
+
+
+def _get_action(name: str, body: JsonObject) -> str:
+    if "customId" in body:
+        return infer_action(to_text(body["customId"]))
+    return name.upper()

@@ -254,6 +254,14 @@ def get_facts(job: Job) -> Iterable[tuple[str, str]]:
     return [(mark("Mode"), to_text(job.raw.get("mode")).casefold())]
 
 
+def get_picture_size(job: Job) -> tuple[int, int] | None:
+    """Return the size of a task's picture; "plus" and .NET tell it."""
+    width, height = job.raw.get("imageWidth"), job.raw.get("imageHeight")
+    if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+        return width, height
+    return None
+
+
 def get_single_urls(job: Job) -> tuple[str, ...]:
     """Return the single pictures of a grid, which the .NET family has in full size."""
     if job.status is not Status.SUCCEEDED:
@@ -364,7 +372,7 @@ def parse_query(response: Response) -> list[Job]:
     answer = _parse_body(response)
     tasks = _unwrap(answer)
     if isinstance(tasks, dict):
-        tasks = tasks.get("content", tasks.get("list"))
+        tasks = _find_list(tasks)
     if tasks is None and _may_be_empty(answer):
         return []
     if not isinstance(tasks, list):
@@ -486,7 +494,7 @@ def parse_submission(response: Response, requested: Job) -> Job:
         raise _build_no_answer_error(response, "The response is not a submission result.")
     if "code" not in answer and isinstance(answer.get("data"), list):
         return _parse_finished_images(answer, requested)
-    job_id = _parse_result_id(answer.get("result"))
+    job_id = _parse_result_id(answer.get("result") or _get_wrapped_id(answer.get("data")))
     code = to_text(answer.get("code"))
     if code not in CODES.accepted or not job_id:
         raise _build_no_answer_error(response, "The response names no task.")
@@ -511,6 +519,11 @@ _STATUS_BY_CODE: dict[str, Callable[[JsonObject], Status]] = {
     "0": _get_queued_status,
     "21": _get_existing_or_dialog_status,
 }
+
+
+def _get_wrapped_id(data: object) -> object:
+    """Return what some relays have in `data` in place of `result`, where it may be an ID."""
+    return data if isinstance(data, (int, dict)) or to_text(data).isdecimal() else None
 
 
 _RESULT_ID = re.compile(r"(?!0+$)[\w.:-]+")
@@ -605,10 +618,19 @@ def _unwrap(answer: object) -> Any:
     if "id" in answer or "status" in answer:
         return answer  # a task that has a field called data
     inner = answer["data"]
-    is_task = isinstance(inner, dict) and ("id" in inner or "status" in inner)
-    if inner is None or isinstance(inner, list) or is_task:
-        return inner
-    return answer
+    if isinstance(inner, dict):
+        is_task = "id" in inner or "status" in inner
+        inner = inner if is_task else _find_list(inner, answer)
+    return inner if inner is None or isinstance(inner, (dict, list)) else answer
+
+
+# Where pages hold their rows; `data` is that of a page in a wrapper.
+_LIST_FIELDS = ("content", "list", "records", "rows", "items", "tasks", "data")
+
+
+def _find_list(page: JsonObject, default: object = None) -> Any:
+    """Return the rows of a page; `default` where it has none."""
+    return next((page[name] for name in _LIST_FIELDS if isinstance(page.get(name), list)), default)
 
 
 # --- Errors -----------------------------------------------------
@@ -617,6 +639,10 @@ def _unwrap(answer: object) -> Any:
 def _parse_body(response: Response, task_id: str = "") -> Any:
     """Return the JSON of a response; raise the error that it reports in any family's form."""
     classified = classify(response, CODES)
+    wrapped = _get_wrapped_answer(classified.document) if classified.is_result else None
+    if wrapped is not None:
+        # It says yes or no for itself.
+        return _parse_body(replace(response, body=jsonlib.dumps(wrapped).encode()), task_id)
     if not classified.is_result:
         # new-api's spelling, and others'
         if classified.reason is Reason.NOT_FOUND and task_id:
@@ -630,10 +656,20 @@ def _parse_body(response: Response, task_id: str = "") -> Any:
         raise attach(error, no_answer(response, CODES)) from None
 
 
+def _get_wrapped_answer(document: object) -> JsonObject | None:
+    """Return the whole answer that a gateway put into `data`, with a code of its own beside it."""
+    if not isinstance(document, dict) or not {"code", "success"} & document.keys():
+        return None
+    inner = document.get("data")
+    return inner if isinstance(inner, dict) and {"code", "result"} <= inner.keys() else None
+
+
 def _build_no_answer_error(response: Response, message: str) -> MjciError:
     """Return the error for a 2xx that parses, but is not what was asked for."""
     classified = no_answer(response, CODES)
-    if isinstance(classified.document, dict) and (classified.message or classified.code):
+    document = classified.document
+    is_error = isinstance(document, dict) and "id" not in document
+    if is_error and (classified.message or classified.code):
         return _build_error(classified, response)
     detail = shorten(decode_text(response.body[:MAX_SEARCHED]), 120)
     return attach(InvalidResponse(message, detail=detail, body=response.body), classified)
@@ -641,7 +677,8 @@ def _build_no_answer_error(response: Response, message: str) -> MjciError:
 
 def _build_error(classified: Classified, response: Response) -> MjciError:
     """Return the error of a response that is no result."""
-    is_front_page = response.is_html and classified.status < 300
+    is_challenge = classified.reason is Reason.CHALLENGE
+    is_front_page = response.is_html and classified.status < 300 and not is_challenge
     if classified.reason is Reason.NO_ENDPOINT or is_front_page:
         return attach(_build_unsupported_error(classified, response), classified)
     if classified.outcome is Outcome.UNREADABLE:
@@ -683,6 +720,8 @@ def _select_error(classified: Classified, response: Response) -> ErrorEntry:
     if classified.reason in GATEWAY_ERRORS:
         summary, hint = GATEWAY_ERRORS[classified.reason]
         return MidjourneyError, summary, hint.format(setting="MJCI_MJ_URL")
+    if classified.reason is Reason.NO_ANSWER and classified.code in CODES.accepted:
+        return _NO_RESULT
     if classified.code in ERRORS_BY_CODE and classified.reason not in _SPECIFIC_REASONS:
         return ERRORS_BY_CODE[classified.code]
     if classified.reason is Reason.FORBIDDEN and response.is_html:
@@ -696,6 +735,11 @@ def _select_error(classified: Classified, response: Response) -> ErrorEntry:
 
 # Reasons that say more than the code.
 _SPECIFIC_REASONS = frozenset({Reason.QUEUE_FULL, Reason.QUOTA, Reason.NO_ACCOUNT})
+_NO_RESULT: ErrorEntry = (
+    MidjourneyError,
+    "The proxy accepted the request, but its response has no result.",
+    "",
+)
 _FORBIDDEN_BY_GATEWAY: ErrorEntry = (
     MidjourneyError,
     "A gateway in front of the proxy denied access.",

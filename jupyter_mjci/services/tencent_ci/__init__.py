@@ -133,6 +133,7 @@ SERVICE = Service(
     parse_text=responses.parse_text,
     parse_callback=responses.parse_callback,
     parse_record=responses.parse_record,
+    get_kind=reconciliation.get_kind,
     get_facts=facts.get_facts,
     get_command=facts.get_command,
     describe_subject=facts.describe_subject,

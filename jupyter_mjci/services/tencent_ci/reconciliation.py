@@ -22,6 +22,7 @@ from jupyter_mjci.services.tencent_ci import xml
 from jupyter_mjci.services.tencent_ci.api import BATCHES_PATH, JOBS_PATH, TencentCI
 from jupyter_mjci.services.tencent_ci.responses import (
     Element,
+    coalesce,
     get_element,
     parse_subject,
     to_text,
@@ -106,6 +107,15 @@ def restore_call(
 ) -> Call[Job]:
     """Return the submission of a journal row, to be searched for or sent again."""
     return replace(TencentCI(sender).request(path, body.decode()), name=name)
+
+
+def get_kind(call: Call[Any]) -> tuple[str, str]:
+    """Return the action of the job that a submission creates, and its queue."""
+    request = _parse_request(call)
+    operation = get_element(request, "Operation")
+    action = coalesce(request.get("Tag"), operation.get("Tag"))
+    queue = coalesce(request.get("QueueId"), operation.get("QueueId"))
+    return action or call.name, queue
 
 
 def _parse_request(call: Call[Any]) -> Element:

@@ -96,10 +96,37 @@ def test_plot_option_shows_an_image_with_alt_text(history_panel: Any, plot: str)
     wait_idle(history_panel)
     assert history_panel.message.value == ""
     assert 'src="data:image/png;base64,iVBOR' in history_panel.plot.value
-    assert f'alt="{history_panel.analysis.label}, by hour, of 3 jobs"' in history_panel.plot.value
+    by_hour = "" if history_panel.period.disabled else ", by hour"
+    alt = f'alt="{history_panel.analysis.label}{by_hour}, of 3 jobs"'
+    assert alt in history_panel.plot.value
     history_panel.analysis.value = ""
     wait_idle(history_panel)
     assert history_panel.plot.value == ""
+
+
+def test_pickers_are_the_arguments_of_the_python_call(history_panel: Any) -> None:
+    """Those that a plot does not take are disabled; a zone that is none is told."""
+    pickers = (history_panel.period, history_panel.by, history_panel.tz)
+    expected = {
+        "success_rate": (False, False, False),
+        "timeline": (False, True, False),
+        "durations": (True, False, True),
+        "lineage": (True, True, True),
+    }
+    for plot, disabled in expected.items():
+        history_panel.analysis.value = plot
+        wait_idle(history_panel)
+        assert tuple(picker.disabled for picker in pickers) == disabled
+    history_panel.analysis.value, history_panel.by.value = "success_rate", "service"
+    wait_idle(history_panel)
+    assert ", by day, by service, of 3 jobs" in history_panel.plot.value
+    in_utc = history_panel.plot.value
+    history_panel.tz.value = "Asia/Shanghai"
+    wait_idle(history_panel)
+    assert history_panel.plot.value != in_utc
+    history_panel.tz.value = "Mars"
+    wait_idle(history_panel)
+    assert "is not a known time zone" in history_panel.message.value
 
 
 def make_frame(count: int) -> Any:
@@ -162,6 +189,13 @@ def test_status_panel_lists_active_jobs_and_reloads_on_new_ones(
     assert list_subjects(panel) == ["input/deer.jpg", "a red fox"]
     panel.close()
     assert panel._on_event not in slow_session.listeners
+
+
+def test_status_panel_tells_what_was_submitted_today_and_its_cost(slow_session: Session) -> None:
+    slow_session.configure(prices={"imagine": 0.25})
+    panel = open_status(slow_session, "a red fox", "a blue owl")
+    assert "Today: 2 submitted (2 accepted), cost 0.5<" in panel.summary.value
+    panel.close()
 
 
 def test_status_panel_shows_unreachable_and_recovered_service(

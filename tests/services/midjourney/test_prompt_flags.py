@@ -15,6 +15,7 @@ from jupyter_mjci.services.midjourney.prompt_flags import (
     check_prompt,
     count_jobs,
     list_variants,
+    split_flags,
 )
 
 mj = Midjourney()
@@ -191,3 +192,19 @@ def test_jobs_of_permutations_and_repeats_are_counted(prompt: str, count: int) -
 def test_permutations_are_expanded_up_to_a_limit() -> None:
     assert list_variants("a {b, c} d") == ["a b d", "a c d"]
     assert len(list_variants("{a,b}" * 40, 100)) == 100
+
+
+SPLIT_CASES = {
+    "a fox": ("a fox", []),
+    "a fox --ar 3:2 --no a, b": ("a fox", [("--ar", "3:2"), ("--no", "a, b")]),
+    "a fox --aspect 3:2 --tile": ("a fox", [("--ar", "3:2"), ("--tile", "")]),
+    "a fox --unknown 3 --S 50": ("a fox", [("--unknown", "3"), ("--stylize", "50")]),
+    "a fox --ar 3:2 in the snow": ("a fox", [("--ar", "3:2 in the snow")]),
+    "--v 7": ("", [("--v", "7")]),
+    "  two  blanks -- kept": ("  two  blanks -- kept", []),
+}
+
+
+@pytest.mark.parametrize("prompt", SPLIT_CASES)
+def test_prompt_is_split_into_its_text_and_its_flags(prompt: str) -> None:
+    assert split_flags(prompt) == SPLIT_CASES[prompt]

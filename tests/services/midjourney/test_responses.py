@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from jupyter_mjci.errors import (
     Unsupported,
 )
 from jupyter_mjci.services.midjourney.responses import (
+    get_single_urls,
     parse_cancel,
+    parse_changes,
     parse_job,
     parse_progress,
     parse_query,
@@ -492,3 +495,96 @@ def test_redirect_after_a_submission_shows_where_it_leads() -> None:
         parse_submission(response, Job("mj", "", "IMAGINE"))
     assert "https://sso.example/login" in caught.value.detail
     assert get_outcome(caught.value).may_be_accepted
+
+
+WRAPPED_LISTINGS = [
+    {"data": {"list": [{"id": 17, "status": "IN_PROGRESS", "progress": "46"}]}},
+    {"code": 200, "msg": "ok", "data": {"records": [{"id": "17", "progress": 46}], "total": "1"}},
+    {"code": 0, "data": {"data": [{"id": 17.0, "progress": "46%"}]}},
+]
+
+
+@pytest.mark.parametrize("body", WRAPPED_LISTINGS)
+@pytest.mark.parametrize("parse", [parse_tasks, parse_query])
+def test_page_in_a_wrapper_is_a_listing(
+    parse: Callable[[Response], list[Job]], body: dict[str, Any]
+) -> None:
+    """Frameworks put rows into a page and the page into `data`; numbers come as text."""
+    (job,) = parse(make_response(body))
+    assert (job.id, job.progress) == ("17", 46)
+
+
+WRAPPED_SUBMISSIONS = [
+    {"code": 200, "msg": "success", "data": {"code": 1, "description": "ok", "result": "17"}},
+    {"success": True, "data": {"code": "1", "result": 17}},
+    {"code": 200, "data": "17"},
+    {"code": 1, "description": "ok", "data": {"taskId": 17}},
+]
+
+
+@pytest.mark.parametrize("body", WRAPPED_SUBMISSIONS)
+def test_submission_in_a_wrapper_is_accepted(body: dict[str, Any]) -> None:
+    assert parse_submission(make_response(body), REQUESTED).id == "17"
+
+
+def test_no_in_a_wrapper_that_says_yes_is_no() -> None:
+    """The gateway was content; the proxy behind it was not."""
+    banned = {"code": 24, "description": "banned", "result": None}
+    with pytest.raises(BannedPrompt) as caught:
+        parse_submission(make_response({"code": 200, "msg": "ok", "data": banned}), REQUESTED)
+    assert get_outcome(caught.value) is Outcome.REFUSAL
+    full = {"code": 23, "description": "queue is full", "result": ""}
+    with pytest.raises(QueueFull):
+        parse_submission(make_response({"success": True, "data": full}), REQUESTED)
+
+
+@pytest.mark.parametrize("data", ["ok", True, None, 0, [], {}])
+def test_acceptance_without_id_is_no_answer(data: object) -> None:
+    with pytest.raises(MjciError) as caught:
+        parse_submission(make_response({"code": 200, "msg": "success", "data": data}), REQUESTED)
+    assert get_outcome(caught.value) is Outcome.UNKNOWN
+    assert "reported an error" not in str(caught.value)
+
+
+def test_poll_answered_with_another_task_says_so() -> None:
+    """Its description is not the words of an error."""
+    other = {"id": "18", "status": "SUCCESS", "description": "/imagine a fox"}
+    with pytest.raises(InvalidResponse, match="not the task that was asked for"):
+        parse_task(make_response(other), "17")
+
+
+def test_parent_is_a_field_or_in_the_description() -> None:
+    assert parse_job({"id": "1", "parentId": 7}).parent == "7"
+    assert parse_job({"id": "1", "description": "/up 1234567890123 U2"}).parent == "1234567890123"
+
+
+def test_single_pictures_are_those_of_a_task_that_succeeded() -> None:
+    urls = ("http://x/1.png", "http://x/2.png")
+    task = {"id": "1", "status": "IN_PROGRESS", "imageUrls": [{"url": url} for url in urls]}
+    assert get_single_urls(parse_job(task)) == ()
+    assert get_single_urls(parse_job({**task, "status": "SUCCESS"})) == urls
+
+
+def test_success_without_data_is_an_empty_listing() -> None:
+    assert parse_tasks(make_response({"success": True, "message": "ok", "data": None})) == []
+
+
+def test_only_tasks_that_changed_are_parsed() -> None:
+    """All of them were in the response; the others are as they were."""
+    tasks = [{"id": "1", "status": "IN_PROGRESS"}, {"id": "2", "status": "SUCCESS"}]
+    known = {name: parse_job({"id": name, "status": "IN_PROGRESS"}) for name in ("1", "2")}
+    changes = parse_changes(make_response(tasks), known)
+    assert [job.id for job in changes.items] == ["2"]
+    assert changes.ids == {"1", "2"}
+
+
+def test_task_with_a_field_called_data_is_the_task() -> None:
+    task = {"id": "1", "status": "SUCCESS", "data": {"id": "2", "status": "FAILURE"}}
+    assert parse_task(make_response(task), "1").id == "1"
+
+
+def test_missing_endpoint_names_what_came() -> None:
+    for body, words in ((b"<html><title>Relay</title></html>", "a web page"), (b"no", "an error")):
+        with pytest.raises(Unsupported) as caught:
+            parse_tasks(make_response(body, 404))
+        assert f"It responded with {words} (HTTP 404)" in caught.value.detail

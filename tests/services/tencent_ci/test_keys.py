@@ -120,7 +120,7 @@ def test_one_odd_key_does_not_cost_the_page() -> None:
       <NextMarker>z%20%07</NextMarker><Contents><Key>%20a%07%2B</Key><Size>3</Size></Contents>
       <CommonPrefixes><Prefix>%20/</Prefix></CommonPrefixes></ListBucketResult>"""
     parsed = parse_objects(Response(200, page.encode()))
-    assert [row.key for row in parsed.items] == [" /", " a\x07+"]
+    assert [(row.key, row.size) for row in parsed.items] == [(" /", 0), (" a\x07+", 3)]
     assert parsed.next_token == "z \x07"
     plain = page.replace("<EncodingType>url</EncodingType>", "")
     assert parse_objects(Response(200, plain.encode())).items[0].key == "%20/"
