@@ -108,9 +108,11 @@ def load_columns(
     columns: dict[str, Values] = {}
     for name, export in exports.items():
         if export.is_integer:
-            columns[name] = np.concatenate(chunks[name] or [np.empty(0, "int64")])
+            columns[name] = np.concatenate(chunks.pop(name) or [np.empty(0, "int64")])
         else:
-            columns[name] = _concat_texts(chunks[name])
+            # Whole columns take the place of their chunks: a
+            # history is in memory once.
+            columns[name] = _concat_texts(chunks.pop(name))
     return columns
 
 
