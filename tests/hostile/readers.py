@@ -103,7 +103,7 @@ def read_picture(source: Source) -> None:
 
 def download(source: Source) -> None:
     """Download, and archive, the results of a job whose ID and links are hostile, too."""
-    job = Job("mj", "../17", outputs=(f"{source.url}/..%2f..%2fCON.png?a=\x00",))
+    job = Job("mj", "../17", outputs=(f"{source.url}/..%2f..%2fCON.png",))
     with tempfile.TemporaryDirectory() as folder:
         source.session.download(job, folder).run()
 
