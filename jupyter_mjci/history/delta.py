@@ -249,6 +249,11 @@ class Lake:
 
         Several processes may merge at the same time; the lake
         holds each job once.
+
+        Raises:
+            InvalidRequest: this is the lake as of an earlier
+                version or time
+            SettingsError: the lake has no journal
         """
         journal = self._require_journal()
         jobs = 0

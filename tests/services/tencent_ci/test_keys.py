@@ -88,7 +88,7 @@ def test_key_with_a_leading_slash_is_reached_but_not_made(
     served: Sandbox, session: Session, key: str
 ) -> None:
     """Other programs make such keys; their neighbours without the slash are left alone."""
-    bucket = served.ci.store.buckets["demo-1250000000"]
+    bucket = served.services["ci"].store.buckets["demo-1250000000"]
     for name in (key, key.lstrip("/") or "x"):
         bucket.put(name, build_object(name.encode(), 0.0))
     assert key in {row.key for row in session.ci.objects()}
