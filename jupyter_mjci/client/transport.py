@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -195,8 +195,15 @@ class Transport:
         sending = self.at_once - self._semaphore.value
         return sending + int(getattr(self._pool, "in_flight", 0))
 
-    async def send(self, call: Call[Any]) -> Response:
+    async def send(
+        self, call: Call[Any], before_sending: Callable[[], Awaitable[None]] | None = None
+    ) -> Response:
         """Send a call and return the response, whatever its status.
+
+        Args:
+            call: the call
+            before_sending: is awaited when it is the call's turn;
+                what it raises keeps the request from being sent
 
         Raises:
             TransportError: no response arrived
@@ -207,7 +214,8 @@ class Transport:
         if call.is_listing:
             bound = max(bound, MAX_LISTING_SIZE)
         request.extensions = {BOUND_EXTENSION: lambda _: bound}
-        return await self._send_request(request, self.timeout * TOTAL_TIMEOUT_FACTOR)
+        total_timeout = self.timeout * TOTAL_TIMEOUT_FACTOR
+        return await self._send_request(request, total_timeout, before_sending)
 
     def parse(self, call: Call[T], response: Response) -> T:
         """Parse the response of a call; an error says nothing of the secrets."""
@@ -312,7 +320,12 @@ class Transport:
         mirrors = [mirror for endpoint in endpoints for mirror in endpoint.mirrors.values()]
         return AddressGuard((*(endpoint.url for endpoint in endpoints), *mirrors))
 
-    async def _send_request(self, request: httpx.Request, total_timeout: float) -> Response:
+    async def _send_request(
+        self,
+        request: httpx.Request,
+        total_timeout: float,
+        before_sending: Callable[[], Awaitable[None]] | None = None,
+    ) -> Response:
         """Send one request and read its whole response.
 
         The timeouts of the HTTP library apply to each read, so a
@@ -323,6 +336,8 @@ class Transport:
         timeouts = httpx.Timeout(self.timeout).as_dict()
         request.extensions = {**request.extensions, "timeout": timeouts}
         async with self._semaphore:
+            if before_sending is not None:
+                await before_sending()
             try:
                 with anyio.move_on_after(total_timeout):
                     response = await self._pool.handle_async_request(request)

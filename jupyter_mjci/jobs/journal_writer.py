@@ -68,6 +68,8 @@ class _Work:
     entries: list[_Entry] = field(default_factory=list)
     is_leading: bool = False
     leases: dict[str, Lease] = field(default_factory=dict)
+    # until when each is certainly valid, by its owner
+    deadlines: dict[str, float] = field(default_factory=dict)
     upkeep: Task | None = None
 
 
@@ -192,12 +194,14 @@ class JournalWriter:
         """Begin a lease that is renewed until `close_lease`; its first write is the caller's."""
         lease = Lease(marker, uuid4().hex)
         self._work.leases[lease.owner] = lease
+        self._work.deadlines[lease.owner] = self.get_lease_deadline()
         self._ensure_upkeep()
         return lease
 
     def close_lease(self, lease: Lease) -> None:
         """Stop renewing a lease."""
         self._work.leases.pop(lease.owner, None)
+        self._work.deadlines.pop(lease.owner, None)
 
     def is_open(self, owner: str) -> bool:
         """Return whether this session works on a submission, by the owner of its lease."""
@@ -209,9 +213,18 @@ class JournalWriter:
 
     async def confirm_lease(self, lease: Lease) -> bool:
         """Return whether the submission is still this worker's: nobody has taken it over."""
-        renew = partial(submissions.renew, lease=lease, until=self.get_lease_deadline())
-        (is_held,) = await self.commit(renew)
+        until = self.get_lease_deadline()
+        (is_held,) = await self.commit(partial(submissions.renew, lease=lease, until=until))
+        if is_held:
+            self._work.deadlines[lease.owner] = until
         return bool(is_held)
+
+    async def holds_lease(self, lease: Lease) -> bool:
+        """Return whether the submission is still this worker's; ask the journal only where time
+        has passed unnoticed, as when the machine slept.
+        """
+        is_valid = self.clock.now() < self._work.deadlines.get(lease.owner, 0.0)
+        return is_valid or await self.confirm_lease(lease)
 
     # --- in the background --------------------------------------
 
@@ -224,12 +237,13 @@ class JournalWriter:
         while self._work.leases or self.journal.deferred_count:
             await self.clock.sleep(UPKEEP_INTERVAL)
             until = self.get_lease_deadline()
-            renewals = [
-                partial(submissions.renew, lease=lease, until=until)
-                for lease in self._work.leases.values()
-            ]
+            leases = tuple(self._work.leases.values())
+            renewals = [partial(submissions.renew, lease=lease, until=until) for lease in leases]
             try:
-                self.journal.write(*renewals, timeout=SHORT_TIMEOUT)
+                renewed = self.journal.write(*renewals, timeout=SHORT_TIMEOUT)
             except MjciError:
                 # the next round tries again
                 continue
+            for lease, is_held in zip(leases, renewed, strict=True):
+                if is_held:
+                    self._work.deadlines[lease.owner] = until

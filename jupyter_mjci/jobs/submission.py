@@ -369,6 +369,11 @@ class Submitter:
         if not await self.writer.confirm_lease(pending.lease):
             raise LeaseLost
 
+    async def _require_lease(self, pending: PendingSubmission) -> None:
+        """Send nothing for a process that was stopped so long that another one took over."""
+        if not await self.writer.holds_lease(pending.lease):
+            raise LeaseLost
+
     # --- sending ------------------------------------------------
 
     async def _send_until_accepted(
@@ -401,13 +406,16 @@ class Submitter:
         self.client.notify("submitting", pending.call)
         pending.may_exist = True
         try:
-            response = await self.client.transport.send(pending.call)
+            require_lease = partial(self._require_lease, pending)
+            response = await self.client.transport.send(pending.call, require_lease)
             job: Job = self.client.transport.parse(pending.call, response)
         except MjciError as error:
             if _is_busy(error):
                 room.record_refusal(get_retry_after(error))
             if not may_have_been_accepted(error) and not _is_busy(error):
                 pending.may_exist = before
+            raise
+        except LeaseLost:
             raise
         except Exception as error:
             # Ours or a library's: the service has said nothing.

@@ -332,6 +332,18 @@ def test_user_agent_names_the_toolkit(seen: list[httpx.Request]) -> None:
         assert re.fullmatch(r"jupyter_mjci/[\w.]+", request.headers["user-agent"])
 
 
+def test_refusal_before_sending_keeps_the_request_back(seen: list[httpx.Request]) -> None:
+    session = make_session(lambda request: seen.append(request) or httpx.Response(200))
+
+    async def refuse() -> None:
+        raise LookupError("taken over")
+
+    with pytest.raises(LookupError):
+        event_loop.run(session.client.transport.send(session.mj.imagine("a fox"), refuse))
+    assert seen == []
+    assert session.client.transport.in_flight == 0
+
+
 def test_requests_in_flight_are_limited() -> None:
     """Waiting happens outside the HTTP library's pool, which breaks when a waiter is cancelled."""
     now, most = 0, 0

@@ -36,11 +36,12 @@ class TwoRoundClock:
     """Ends the second wait by a function."""
 
     def __init__(self) -> None:
+        self.time = NOW
         self.waits = 0
         self.on_second_wait: Callable[[], None] = lambda: None
 
     def now(self) -> float:
-        return NOW
+        return self.time
 
     async def sleep(self, _: float) -> None:
         self.waits += 1
@@ -60,6 +61,11 @@ class Process:
     def start(self, work: Awaitable[None]) -> EndlessTask:
         self.started.append(work)
         return EndlessTask()
+
+    def close(self) -> None:
+        """Run none of the upkeep that is left."""
+        for work in self.started:
+            work.close()
 
     def submit(self, marker: str) -> Lease:
         """Record a submission whose lease ends soon if it is not renewed."""
@@ -100,6 +106,27 @@ def test_fork_renews_its_own_leases_and_none_of_its_parents(tmp_path: Path) -> N
     assert process.writer.is_open(parent_lease.owner)
     assert process.keep_up(parent_lease)["parent"] == NOW + LEASE_DURATION
     process.journal.close()
+
+
+def test_lease_of_a_process_that_was_stopped_is_held_unless_another_took_it_over(
+    tmp_path: Path,
+) -> None:
+    stopped, other = Process(tmp_path / "journal.db"), Process(tmp_path / "journal.db")
+    lease = stopped.submit("a")
+    assert event_loop.run(stopped.writer.holds_lease(lease))
+    stopped.clock.time += LEASE_DURATION + 1
+    assert event_loop.run(stopped.writer.holds_lease(lease))
+    (row,) = stopped.journal.submissions()
+    assert row.lease_until == stopped.clock.time + LEASE_DURATION  # renewed
+
+    stopped.clock.time += LEASE_DURATION + 1
+    taken = other.writer.open_lease("a")
+    until = stopped.clock.time + LEASE_DURATION
+    take = partial(submissions.take, lease=taken, now=stopped.clock.time, until=until)
+    assert other.journal.write(take) == [True]
+    assert not event_loop.run(stopped.writer.holds_lease(lease))
+    for process in (stopped, other):
+        process.close()
 
 
 def _submit_in_child(session: Session, queue: multiprocessing.Queue[str]) -> None:

@@ -55,6 +55,18 @@ def test_schedule_is_replayed_by_its_name(simulation: Simulation) -> None:
     assert ends[0] == ends[1]
 
 
+@pytest.mark.filterwarnings("ignore::jupyter_mjci.errors.JournalWarning")
+@pytest.mark.parametrize(
+    "name",
+    [
+        # A process stopped while it waited for a connection, and sent its request afterwards.
+        "arrives late/lags/marker/2/sound/2/0/stall/3/11",
+    ],
+)
+def test_schedule_that_failed_once_holds(simulation: Simulation, name: str) -> None:
+    simulation.run(Schedule.parse(name))
+
+
 # --- deliberate mistakes --------------------------------------------------------------------------
 
 Patch = pytest.MonkeyPatch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,8 +178,12 @@ class SimulatedTransport:
     def parse(self, call: Call[T], response: Response) -> T:
         return call.parse(response)
 
-    async def send(self, call: Call[Any]) -> Response:
+    async def send(
+        self, call: Call[Any], before_sending: Callable[[], Awaitable[None]] | None = None
+    ) -> Response:
         await self._travel()
+        if before_sending is not None:
+            await before_sending()
         if call.method == "GET" or not call.is_submission:
             response = self.service.list_tasks()
         else:
