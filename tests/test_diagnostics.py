@@ -25,7 +25,7 @@ def diagnose_sandbox(**overrides: Any) -> dict[str, Finding]:
         assert session.sandbox is not None
         settings = session.settings
         secrets = (settings.mj_secret.reveal(), settings.ci_secret_key.reveal())
-        for secret in (*secrets, session.sandbox.options.mj_secret):
+        for secret in (*secrets, session.sandbox.options["mj_secret"]):
             assert not secret.strip() or secret.strip() not in str(findings)
     assert len({finding.name for finding in findings}) == len(findings)
     return {finding.name: finding for finding in findings}

@@ -99,7 +99,9 @@ async def read_response(
         limit = min(bound, max(MAX_UNPROVEN_SIZE, received * MAX_RATIO))
         for piece in decoder.feed(chunk, limit + 1):
             if body.tell() + len(piece) > limit:
-                head = body.getvalue()[:KEPT_SIZE] or piece
+                head = bytes(body.getbuffer()[:KEPT_SIZE]) or piece
+                # The traceback keeps this frame, and what is in it.
+                body.close()
                 raise BodyTooLarge(status, headers, head, limit)
             body.write(piece)
     decoder.finish()

@@ -45,19 +45,22 @@ def run_reader(
     name: str,
     transport: str,
     place: str,
-    timeout: float = TIMEOUT,
+    *,
+    first: int = 0,
+    step: int = 1,
 ) -> list[Row]:
-    """Run a reader in a process of its own and return a row for each answer.
+    """Run a reader in a process of its own and return a row for each answer, or for each `step`-th.
 
     A row has its name, the error that is none of ours, the
     seconds of processor time, and the MB at the peak.
     """
-    command = [sys.executable, "-m", "tests.hostile.readers", name, transport, place]
+    share = [str(first), str(step)]
+    command = [sys.executable, "-m", "tests.hostile.readers", name, transport, place, *share]
     environment = {**os.environ, "MJCI_HOME": "/nonexistent"}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
-    timer = threading.Timer(timeout, process.kill)
+    timer = threading.Timer(TIMEOUT, process.kill)
     timer.start()
     output, errors = process.communicate()
     timer.cancel()

@@ -1,9 +1,10 @@
 """Read hostile answers in a process of its own, whose memory is measured: one line for each answer.
 
-    python -m tests.hostile.readers READER TRANSPORT PLACE
+    python -m tests.hostile.readers READER TRANSPORT PLACE [FIRST STEP]
 
 PLACE is the server's address for a reader of answers, the folder
-of the bodies for a reader of files.
+of the bodies for a reader of files. With a step only each so
+many-th answer is read, from the first one on.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from jupyter_mjci.client.settings import load_known_secrets
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.imaging.picture import Picture
+from jupyter_mjci.jobs import submission
 from jupyter_mjci.notebook.cards import card_html, card_text, progress_html
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
@@ -281,9 +283,11 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:200]}"
 
 
-def list_sources(place: str, home: Path, *, use_aiohttp: bool) -> Iterator[tuple[str, Source]]:
+def list_sources(
+    place: str, home: Path, share: slice, *, use_aiohttp: bool
+) -> Iterator[tuple[str, Source]]:
     is_server = place.startswith("http://")
-    for index, answer in enumerate(ANSWERS if is_server else BODIES):
+    for index, answer in list(enumerate(ANSWERS if is_server else BODIES))[share]:
         url = f"{place}/{index}" if is_server else "http://127.0.0.1:9"
         with open_session(url, home / str(index), use_aiohttp=use_aiohttp) as session:
             if isinstance(answer, Conversation) and answer.is_endless:
@@ -291,14 +295,17 @@ def list_sources(place: str, home: Path, *, use_aiohttp: bool) -> Iterator[tuple
             yield answer.name, Source(session, url, Path(place) / str(index))
 
 
-def main(name: str, transport_name: str, place: str) -> None:
+def main(name: str, transport_name: str, place: str, first: str = "0", step: str = "1") -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE))
     transport.IMAGE_TIMEOUT_FACTOR = transport.TOTAL_TIMEOUT_FACTOR  # type: ignore[misc]
+    # Each look at a listing reads the same answer again; a few looks show as much as many.
+    submission.get_settling_time = lambda _: 2.0
     read = {**ANSWER_READERS, **FILE_READERS}[name]
     only = os.environ.get("HOSTILE_ANSWER", "")
     output, sys.stdout = sys.stdout, io.StringIO()
     with tempfile.TemporaryDirectory() as home:
-        sources = list_sources(place, Path(home), use_aiohttp=transport_name == "aiohttp")
+        share = slice(int(first), None, int(step))
+        sources = list_sources(place, Path(home), share, use_aiohttp=transport_name == "aiohttp")
         for answer, source in sources:
             if only not in answer:
                 continue

@@ -25,8 +25,10 @@ class Handler(socketserver.StreamRequestHandler):
                 if line.lower().startswith(b"content-length:"):
                     length = int(line.partition(b":")[2])
             self.rfile.read(length)
-            index = int(request_line.split(b" ")[1].split(b"/")[1])
-            for piece in self.answer(index):
+            index = request_line.split(b" ")[1].split(b"/")[1]
+            if not index.isdigit():
+                return  # a redirect led nowhere
+            for piece in self.answer(int(index)):
                 self.wfile.write(piece)
                 if self.server.is_closing:
                     return

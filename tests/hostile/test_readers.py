@@ -1,7 +1,7 @@
-"""Every reader takes every hostile answer: none hangs, raises anything but an MjciError, or fills
-the memory.
+"""Readers take hostile answers: none hangs, raises anything but an MjciError, or fills the memory.
 
-`python -m tests.hostile [READER …]` prints how each takes them.
+Here each reader takes a share of the answers, another one than its neighbours;
+`python -m tests.hostile [READER …]` gives all of them to each, which takes a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tests.hostile.server import HostileServer, serve
 
 MAX_SECONDS = 30  # of processor time; waiting ends with the process
 MAX_MEGABYTES = 300
+STEP = 6
 TRANSPORTS = ("aiohttp", "httpx")
 # What fetches pictures does so on both; the others take turns.
 CASES = [
@@ -46,16 +47,18 @@ def test_corpus_has_sixty_answers_and_more() -> None:
 
 @pytest.mark.parametrize(("name", "transport"), sorted(set(CASES)))
 def test_reader_of_answers_survives_them(name: str, transport: str, server: HostileServer) -> None:
-    rows = run_reader(name, transport, server.url)
+    first = [*ANSWER_READERS].index(name) % STEP
+    rows = run_reader(name, transport, server.url, first=first, step=STEP)
     assert [row for row in rows if is_harmed(row)] == []
-    assert len(rows) == len(ANSWERS)
+    assert len(rows) == len(ANSWERS[first::STEP])
 
 
 @pytest.mark.parametrize("name", FILE_READERS)
 def test_reader_of_files_survives_them(name: str, folder: Path) -> None:
-    rows = run_reader(name, "httpx", str(folder))
+    first = [*FILE_READERS].index(name) % STEP
+    rows = run_reader(name, "httpx", str(folder), first=first, step=STEP)
     assert [row for row in rows if is_harmed(row)] == []
-    assert len(rows) == len(BODIES)
+    assert len(rows) == len(BODIES[first::STEP])
 
 
 def is_harmed(row: tuple[str, str, float, int]) -> bool:
