@@ -24,7 +24,7 @@ from typing import IO, Any
 from urllib.parse import unquote
 
 MAX_DEPTH = 6
-MAX_UNPACKED_BYTES = 256_000_000  # of one file, all that was unpacked together
+MAX_UNPACKED_BYTES = 160_000_000  # of one file, all that was unpacked together
 MAX_ROUNDS = 4  # a JSON text in JSON in a query has three
 
 # Where a text is inside its content ("member a.txt"; "" for all), and the text.
