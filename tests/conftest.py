@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Where another environment than this one is active, IPython warns, and imports from it.
+os.environ.pop("VIRTUAL_ENV", None)
+
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,9 +46,9 @@ def record_calls(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[str]
     names: list[str] = []
     original = session.client.transport.send
 
-    def send(call: Call[Any]) -> Any:
+    def send(call: Call[Any], *more: Any) -> Any:
         names.append(call.name)
-        return original(call)
+        return original(call, *more)
 
     monkeypatch.setattr(session.client.transport, "send", send)
     return names

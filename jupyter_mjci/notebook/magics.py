@@ -220,8 +220,6 @@ class Magics:
                 )
                 # The builder knows nothing of our options.
                 values["as_is"] = others_are_text and syntax.is_refused(values["prompt"])
-            if not values.get("as_is"):
-                _check_single_braces(values["prompt"], namespace)
             values = resolve_pictures(parse_signature(builder), values, namespace)
             values = self._resolve_ids(values)
             if builder.__name__ in DIALOG_BUILDERS:
@@ -724,17 +722,6 @@ def _takes_pictures_after_prompt(params: Sequence[Param]) -> bool:
 
 
 _QUOTED_PROMPT = re.compile(r"([\"'“])(.+?)(?:\1|(?<=“).*?”|”)\s+(\S.*)", re.DOTALL)
-_SINGLE_BRACES = re.compile(r"(?<![{\\])\{\s*([^\W\d]\w*)\s*\}(?!\})")
-
-
-def _check_single_braces(prompt: str, namespace: Mapping[str, object]) -> None:
-    """Refuse the name of a variable in single braces, which make no permutation of one."""
-    for name in _SINGLE_BRACES.findall(prompt):
-        if name in namespace:
-            raise PreflightError(
-                f"{{{name}}} is text: a variable has two braces.",
-                hint=f"Did you mean {{{{{name}}}}}? To send it as it is: --as-is.",
-            )
 
 
 def _split_pictures(prompt: str, *, has_body: bool) -> tuple[str, list[str]]:

@@ -60,7 +60,8 @@ def test_voila_serves_the_notebook_as_an_app(
             page.keyboard.press("Control+Enter")
             page.wait_for_function(_TWICE)
             page.wait_for_function(_LOADED, arg=".mjci-live .mjci-card img")
-            assert page.locator(".mjci-subject").first.inner_text() == SECOND_PROMPT
+            # The notebook used the first picture again, seed included.
+            assert page.locator(".mjci-subject").first.inner_text().startswith(SECOND_PROMPT)
 
         browser.do(visit)
         (shots / "voila.png").write_bytes(browser.do(lambda: page.screenshot(full_page=True)))

@@ -81,7 +81,7 @@ def sign(server: LoopbackServer, method: str, path: str) -> dict[str, str]:
     sandbox = server.sandbox
     assert isinstance(sandbox, Sandbox)
     now = int(sandbox.clock.now())
-    keys = {"key_id": sandbox.options.secret_id, "key": sandbox.options.secret_key}
+    keys = {"key_id": sandbox.options["secret_id"], "key": sandbox.options["secret_key"]}
     value = authorization(method, path, {}, {}, f"{now - 9};{now + 999}", **keys)
     return {"authorization": value, "x-cos-meta-a": "1"}
 

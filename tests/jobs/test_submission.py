@@ -525,7 +525,7 @@ def test_unforeseen_failure_keeps_its_traceback(
 
     send = session.client.transport.send
 
-    async def fail(call: Call[Any]) -> Any:
+    async def fail(call: Call[Any], *_: Any) -> Any:
         if b"a cat" in call.body:
             raise ZeroDivisionError(f"a bug with {secret}")
         return await send(call)
@@ -552,7 +552,7 @@ def test_unforeseen_failure_of_a_batch_row_stays_that_row(
     elif kind == "transport":
         send = session.client.transport.send
 
-        async def fail(call: Call[Any]) -> Any:
+        async def fail(call: Call[Any], *_: Any) -> Any:
             return raise_bug() if b"fox 1" in call.body else await send(call)
 
         monkeypatch.setattr(session.client.transport, "send", fail)

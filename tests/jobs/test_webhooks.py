@@ -70,9 +70,9 @@ def record_paths(session: Session) -> list[str]:
     paths: list[str] = []
     original = session.client.transport.send
 
-    async def send(call: Call[Any]) -> Response:
+    async def send(call: Call[Any], *more: Any) -> Response:
         paths.append(call.path)
-        return await original(call)
+        return await original(call, *more)
 
     session.client.transport.send = send  # type: ignore[method-assign]
     return paths

@@ -322,7 +322,7 @@ def test_dry_run_shows_request_and_sends_nothing(shell: Shell, session: Session)
     """A label needs no request if the task is known."""
     job = shell.run("%mj_imagine a red fox")
     requests: list[Any] = []
-    session.client.transport.send = lambda call: requests.append(call)  # type: ignore[assignment, method-assign, return-value]
+    session.client.transport.send = lambda call, *_: requests.append(call)  # type: ignore[assignment, method-assign, return-value]
     assert shell.run("%mj_imagine --dry-run a {fox} $5") is None
     assert '{"prompt":"a {fox} $5"' in shell.texts[0]
     assert "mj-api-secret: ***" in shell.texts[0]
