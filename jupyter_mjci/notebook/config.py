@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import CFloat, CInt, Enum, TraitError, Unicode
+from traitlets import CBool, CFloat, CInt, Enum, TraitError, Unicode
 from traitlets.config import Config, Configurable
 
 from jupyter_mjci.client.prices import Prices
@@ -57,6 +57,10 @@ class IntegerSetting(_EffectiveTrait, CInt[int, object]):
     pass
 
 
+class SwitchSetting(_EffectiveTrait, CBool[bool, object]):
+    pass
+
+
 class TextSetting(_EffectiveTrait, Unicode[str, str]):
     pass
 
@@ -83,6 +87,7 @@ class MJCI(Configurable):
     wait = NumberSetting(help=_get_help("wait")).tag(config=True)
     timeout = NumberSetting(help=_get_help("timeout")).tag(config=True)
     at_once = IntegerSetting(help=_get_help("at_once")).tag(config=True)
+    allow_private = SwitchSetting(help=_get_help("allow_private")).tag(config=True)
     replay = TextSetting(help=_get_help("replay")).tag(config=True)
     speed = NumberSetting(help=_get_help("speed")).tag(config=True)
     on_interrupt = ChoiceSetting(("detach", "cancel"), help=_get_help("on_interrupt")).tag(

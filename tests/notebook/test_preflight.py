@@ -95,7 +95,6 @@ REFUSED: tuple[tuple[str, str], ...] = (
     ("%mj_action TASK BUTTON", "TASK stands for a value of your own"),
     ("%mj_task <TASK_ID>", "<TASK_ID> stands for a value of your own"),
     # names
-    ("animal = 'fox'\n%mj_imagine a {animal}", "Did you mean {{animal}}?"),
     ("%mj imagine a fox", "Did you mean %mj_imagine?"),
     ("%MJ_imagine a fox", "Did you mean mj_imagine?"),
     ("%mj-imagine a fox", "Did you mean mj_imagine?"),
@@ -152,7 +151,6 @@ SENT: tuple[tuple[str, str], ...] = (
     ('%mj_imagine --dry-run -- "a fox, it said', "a fox, it said"),
     ('%%mj_imagine --dry-run\n"a fox, it said', "a fox, it said"),
     ('%mj_imagine --dry-run a 12" record, "a fox", a 7" one', "record"),
-    ("animal = 'fox'\n%mj_imagine --dry-run a {animal} --as-is", "a {animal}"),
     ("%mj_imagine --dry-run a {red, blue} fox -- in snow", "fox -- in snow"),
     ("%mj_imagine --dry-run prompt engineering as a poster", "prompt engineering"),
     ("%mj_imagine --dry-run -- a fox --no-wait -o x", "a fox --no-wait -o x"),
