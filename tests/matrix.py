@@ -209,8 +209,7 @@ def run_set(version: str, python: str, name: str, folder: Path, tests: Sequence[
         [*pytest, *(tests or chosen.tests)],
     ]
     started_at = time.monotonic()
-    # IPython warns where the environment that is active is not the one it runs in.
-    environ = {**os.environ, "MJCI_NO_SKIP": "1", "VIRTUAL_ENV": str(home)}
+    environ = {**os.environ, "MJCI_NO_SKIP": "1"}
     with log.open("w") as out:
         ok = all(
             subprocess.run(step, cwd=ROOT, env=environ, stdout=out, stderr=out).returncode == 0

@@ -67,9 +67,8 @@ class _Work:
     pid: int = field(default_factory=os.getpid)
     entries: list[_Entry] = field(default_factory=list)
     is_leading: bool = False
-    leases: dict[str, Lease] = field(default_factory=dict)
-    # until when each is certainly valid, by its owner
-    deadlines: dict[str, float] = field(default_factory=dict)
+    # until when each is certainly valid
+    leases: dict[Lease, float] = field(default_factory=dict)
     upkeep: Task | None = None
 
 
@@ -193,19 +192,17 @@ class JournalWriter:
     def open_lease(self, marker: str) -> Lease:
         """Begin a lease that is renewed until `close_lease`; its first write is the caller's."""
         lease = Lease(marker, uuid4().hex)
-        self._work.leases[lease.owner] = lease
-        self._work.deadlines[lease.owner] = self.get_lease_deadline()
+        self._work.leases[lease] = self.get_lease_deadline()
         self._ensure_upkeep()
         return lease
 
     def close_lease(self, lease: Lease) -> None:
         """Stop renewing a lease."""
-        self._work.leases.pop(lease.owner, None)
-        self._work.deadlines.pop(lease.owner, None)
+        self._work.leases.pop(lease, None)
 
     def is_open(self, owner: str) -> bool:
         """Return whether this session works on a submission, by the owner of its lease."""
-        return owner in self._work.leases
+        return any(lease.owner == owner for lease in self._work.leases)
 
     def get_lease_deadline(self) -> float:
         """Return until when a lease is valid that is written now."""
@@ -215,15 +212,15 @@ class JournalWriter:
         """Return whether the submission is still this worker's: nobody has taken it over."""
         until = self.get_lease_deadline()
         (is_held,) = await self.commit(partial(submissions.renew, lease=lease, until=until))
-        if is_held:
-            self._work.deadlines[lease.owner] = until
+        if is_held and lease in self._work.leases:
+            self._work.leases[lease] = until
         return bool(is_held)
 
     async def holds_lease(self, lease: Lease) -> bool:
         """Return whether the submission is still this worker's; ask the journal only where time
         has passed unnoticed, as when the machine slept.
         """
-        is_valid = self.clock.now() < self._work.deadlines.get(lease.owner, 0.0)
+        is_valid = self.clock.now() < self._work.leases.get(lease, 0.0)
         return is_valid or await self.confirm_lease(lease)
 
     # --- in the background --------------------------------------
@@ -237,7 +234,7 @@ class JournalWriter:
         while self._work.leases or self.journal.deferred_count:
             await self.clock.sleep(UPKEEP_INTERVAL)
             until = self.get_lease_deadline()
-            leases = tuple(self._work.leases.values())
+            leases = tuple(self._work.leases)
             renewals = [partial(submissions.renew, lease=lease, until=until) for lease in leases]
             try:
                 renewed = self.journal.write(*renewals, timeout=SHORT_TIMEOUT)
@@ -246,4 +243,4 @@ class JournalWriter:
                 continue
             for lease, is_held in zip(leases, renewed, strict=True):
                 if is_held:
-                    self._work.deadlines[lease.owner] = until
+                    self._work.leases[lease] = until

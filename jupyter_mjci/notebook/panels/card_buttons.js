@@ -19,7 +19,6 @@ function initialize({ model }) {
   const owner = buildName();
   const answers = new Map(); // by job, what each click has brought: click to HTML
   const pending = new Map(); // by job, the click that is not yet answered
-  let frame = 0;
 
   const getId = (card) => card.querySelector(".mjci-job-head code")?.textContent ?? "";
 
@@ -115,11 +114,8 @@ function initialize({ model }) {
   }
 
   function buildAll() {
-    frame = 0;
     for (const card of document.querySelectorAll(".mjci-job:not([data-owner])")) build(card);
   }
-
-  const schedule = () => { frame ||= requestAnimationFrame(buildAll); };
 
   // Only what has changed: elsewhere a button may have the focus.
   function rebuild() {
@@ -127,7 +123,7 @@ function initialize({ model }) {
       const actions = JSON.stringify(model.get("cards")[getId(card)]);
       if (child(card, ".mjci-job-buttons").dataset.actions !== actions) remove(card);
     }
-    schedule();
+    page.schedule();
   }
 
   function remove(card) {
@@ -138,17 +134,13 @@ function initialize({ model }) {
     delete card.dataset.owner;
   }
 
-  // Outputs are drawn anew when a cell runs again or scrolls into view.
-  const observer = new MutationObserver(schedule);
-  observer.observe(document.body, { subtree: true, childList: true });
   model.on("change:cards", rebuild);
   model.on("msg:custom", onMessage);
   const style = addStyle(STYLE);
-  schedule();
+  const page = watchPage(buildAll);
   return () => {
     style.remove();
-    observer.disconnect();
-    cancelAnimationFrame(frame);
+    page.stop();
     model.off("change:cards", rebuild);
     model.off("msg:custom", onMessage);
     document.querySelectorAll(`.mjci-job[data-owner="${owner}"]`).forEach(remove);

@@ -41,3 +41,22 @@ function addStyle(text) {
   document.head.append(style);
   return style;
 }
+
+// Calls a function in the next frame, and in that after each change of the page: outputs are drawn anew when a cell runs
+// again or scrolls into view.
+function watchPage(update) {
+  let frame = 0;
+  const run = () => {
+    frame = 0;
+    update();
+  };
+  const schedule = () => { frame ||= requestAnimationFrame(run); };
+  const observer = new MutationObserver(schedule);
+  observer.observe(document.body, { subtree: true, childList: true });
+  schedule();
+  const stop = () => {
+    observer.disconnect();
+    cancelAnimationFrame(frame);
+  };
+  return { schedule, stop };
+}

@@ -138,7 +138,6 @@ function initialize({ model }) {
   const requests = new Map(); // those without an answer
   const comparisons = new WeakMap(); // by what holds a pair: whether it is compared, and where the slider stands
   let viewer = null; // the open dialog
-  let frame = 0;
 
   const getRating = (name) => model.get("ratings")[getRatingKey(name)] ?? {};
 
@@ -211,12 +210,9 @@ function initialize({ model }) {
   }
 
   function update() {
-    frame = 0;
     for (const img of document.querySelectorAll(PICTURES)) if (!img.dataset.viewer) decorate(img);
     for (const pair of document.querySelectorAll(PAIR)) if (!pair.dataset.viewer) decoratePair(pair);
   }
-
-  const schedule = () => { frame ||= requestAnimationFrame(update); };
 
   function onRatings() {
     for (const img of getOwn()) showStars(img);
@@ -475,18 +471,15 @@ function initialize({ model }) {
     }
   }
 
-  const observer = new MutationObserver(schedule);
-  observer.observe(document.body, { subtree: true, childList: true });
   window.addEventListener("keydown", onKey, true);
   window.addEventListener("click", onClick, true);
   model.on("change:ratings", onRatings);
   model.on("msg:custom", onMessage);
   const style = addStyle(STYLE);
-  schedule();
+  const page = watchPage(update);
   return () => {
     style.remove();
-    observer.disconnect();
-    cancelAnimationFrame(frame);
+    page.stop();
     viewer?.dialog.close();
     window.removeEventListener("keydown", onKey, true);
     window.removeEventListener("click", onClick, true);
