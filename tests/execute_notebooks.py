@@ -25,7 +25,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def execute(path: Path) -> str:
-    """The notebook's text after its execution."""
+    """The notebook's text after its execution; ValueError where a cell prints to stderr."""
     notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(
         notebook,
@@ -38,6 +38,9 @@ def execute(path: Path) -> str:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", ()):
+            if output.get("name") == "stderr":
+                # The next execution would not print a warning of this machine's load again.
+                raise ValueError(f"{path.name}: a cell prints to stderr: {output['text']}")
             output.get("data", {}).pop(
                 VIEW, None
             )  # the id of a widget that lived as long as its kernel
