@@ -70,6 +70,7 @@ from jupyter_mjci.emulator.cos.requests import (
     read_uploaded_object,
     xml_response,
 )
+from jupyter_mjci.emulator.cos.s3 import convert_to_v2, read_v2_marker
 from jupyter_mjci.emulator.cos.store import (
     Bucket,
     MultipartUpload,
@@ -101,6 +102,8 @@ from jupyter_mjci.emulator.xml import (
 
 # the version ID of what was uploaded without versioning
 NO_VERSION = "null"
+# Directives of a copy: the word of COS, and that of S3.
+REPLACE = ("replaced", "replace")
 # Picture functions that are no rules.
 UNSERVED_FUNCTION_RE = re.compile(r"image[A-Z]\w*(?=[/|]|$)")
 
@@ -223,14 +226,14 @@ class ObjectPlane:
         new_headers = select_stored_headers(context.request.headers)
         # the copy has its own storage class, in any case
         headers = replace_storage_class(source.headers, new_headers)
-        if context.get_header("x-cos-metadata-directive").lower() in ("replaced", "replace"):
+        if context.get_header("x-cos-metadata-directive").lower() in REPLACE:
             content_type = context.get_header("content-type")
             headers = new_headers
         check_key(context.key)
         stored = build_object(source.body, context.now, content_type, headers)
         stored.tags = source.tags
         stored.grants = parse_grant_headers(context.request.headers)
-        if context.get_header("x-cos-tagging-directive").lower() == "replaced":
+        if context.get_header("x-cos-tagging-directive").lower() in REPLACE:
             stored.tags = parse_tags(context.get_header("x-cos-tagging"))
         self._store_upload(context, stored)
         return build_copy_response("CopyObjectResult", stored)
@@ -433,6 +436,9 @@ class ObjectPlane:
     def list_objects(self, context: RequestContext) -> Response:
         """`GET /`: the keys of a bucket, with prefix, delimiter and marker."""
         params = context.params
+        is_v2 = params.get("list-type") == "2"
+        if is_v2:
+            params = read_v2_marker(params)
         limit = parse_int_param(params, "max-keys", MAX_KEYS, 0, 10**9)
         encoding, encode = select_encoding(params)
         keys, prefixes, next_marker = list_page(context.bucket, params, min(limit, MAX_KEYS))
@@ -450,6 +456,8 @@ class ObjectPlane:
         objects = context.bucket.objects
         content["Contents"] = [render_object(encode(key), objects[key]) for key in keys]
         content["CommonPrefixes"] = [{"Prefix": encode(prefix)} for prefix in prefixes]
+        if is_v2:
+            content = convert_to_v2(content, params, next_marker)
         return xml_response("ListBucketResult", content)
 
     def list_versions(self, context: RequestContext) -> Response:

@@ -148,17 +148,6 @@ def test_wrong_signature_is_refused_for_public_objects(client: CosClient) -> Non
     assert client.ci.handle(Request("GET", COS_HOST, "/p", "", headers, b"")).status == 403
 
 
-def test_signature_of_s3_is_refused_with_what_to_use(client: CosClient) -> None:
-    headers = {"host": COS_HOST, "authorization": "AWS4-HMAC-SHA256 Credential=x/y"}
-    for request in (
-        Request("GET", COS_HOST, "/note.txt", "", headers, b""),
-        Request("GET", COS_HOST, "/note.txt", "X-Amz-Signature=1", {"host": COS_HOST}, b""),
-    ):
-        answer = client.ci.handle(request)
-        assert answer.status == 501
-        assert "moto" in parse_response(answer)["Message"]
-
-
 # -- styles, versions, storage classes, tags
 
 
