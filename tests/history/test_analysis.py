@@ -234,7 +234,7 @@ def test_empty_history_gives_empty_results_with_the_same_columns() -> None:
     [
         (lambda jobs: jobs.mjci.success_rate(by="zebra"), "subject"),
         (lambda jobs: jobs.mjci.timeline("zebra"), "quarter"),
-        (lambda jobs: parse_status("zebra"), "CANCELLED"),
+        (lambda _: parse_status("zebra"), "CANCELLED"),
     ],
     ids=["column", "period", "status"],
 )
