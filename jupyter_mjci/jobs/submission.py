@@ -72,6 +72,9 @@ SEARCH_DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0)
 # looks at a listing that the server does not have: a single one
 # may be a gateway that restarts
 MAX_UNSUPPORTED_LOOKS = 3
+RESPONSE_LOST = "Its response was lost."
+# divides what came in place of a response from what the search found
+SEARCH_FAILED = "Searching for its job failed:"
 # seconds between attempts while a queue is full: first, longest
 QUEUE_FULL_BACKOFF = (2.0, 30.0)
 
@@ -127,6 +130,7 @@ class PendingSubmission:
         may_exist: whether an attempt may have created its job
         lost_at: when its response was lost, on the clock of the
             leases; None before that
+        failure: what came in place of its response
     """
 
     call: Call[Any]
@@ -134,6 +138,7 @@ class PendingSubmission:
     recorded_at: float
     may_exist: bool = False
     lost_at: float | None = None
+    failure: str = RESPONSE_LOST
 
     @property
     def is_exact(self) -> bool:
@@ -259,7 +264,7 @@ class Submitter:
             await self.writer.commit(partial(submissions.release_key, marker=row.marker))
             return await self._submit(call, queue_timeout)
         if job is None:
-            raise _build_unknown_error(OutcomeUnknown("an earlier attempt may have created it."))
+            raise _build_unknown_error(OutcomeUnknown("An earlier attempt may have created it."))
         return job
 
     async def _submit(self, call: Call[Any], queue_timeout: float) -> Job:
@@ -272,8 +277,8 @@ class Submitter:
             return await self._finish(pending, self._send_until_accepted(pending, queue_timeout))
         except LeaseLost:
             raise _build_taken_over_error() from None
-        except OutcomeUnknown as reason:
-            raise _build_unknown_error(reason) from reason.__cause__
+        except OutcomeUnknown as unknown:
+            raise _build_unknown_error(unknown) from unknown.__cause__
         finally:
             self.writer.close_lease(lease)
 
@@ -313,7 +318,8 @@ class Submitter:
             if not await self._take(lease):
                 return None
             call = _get_tracking(row.service).restore_call(sender, row.name, row.path, row.body)
-            pending = PendingSubmission(call, lease, row.at, True, row.lease_until)
+            failure = row.reason.partition(SEARCH_FAILED)[0].strip() or RESPONSE_LOST
+            pending = PendingSubmission(call, lease, row.at, True, row.lease_until, failure)
             return await self._finish(pending, self._find_or_send(pending))
         except (LeaseLost, OutcomeUnknown):
             return None
@@ -349,7 +355,11 @@ class Submitter:
             raise failure.error from failure.error.__cause__
         except LeaseLost:
             raise
-        except (OutcomeUnknown, MjciError) as error:
+        except OutcomeUnknown as unknown:
+            reason = f"{pending.failure} {SEARCH_FAILED} {unknown}"
+            self._keep_failure(pending, reason)
+            raise OutcomeUnknown(reason) from unknown.__cause__
+        except MjciError as error:
             self._keep_failure(pending, str(error))
             raise
         except BaseException as error:
@@ -470,6 +480,8 @@ class Submitter:
     ) -> Job | None:
         """Search for the job of a lost response; None where it was certainly not received."""
         pending.lost_at = self.writer.clock.now()
+        sentences = filter(None, (failure.message, failure.detail))
+        pending.failure = " ".join(f"{text.rstrip('.')}." for text in sentences)
         settled_at = self.client.clock.now() + get_settling_time(pending.call.service)
         job = await self._search(pending, settled_at, failure)
         if job is None and retries.attempts + 1 >= MAX_ATTEMPTS:
@@ -498,7 +510,7 @@ class Submitter:
             except Unsupported as error:
                 unsupported += 1
                 if unsupported >= MAX_UNSUPPORTED_LOOKS:
-                    raise _build_no_listing_failure(failure) from error
+                    raise _build_no_listing_failure(failure, error) from error
                 continue
             except (MjciError, OutcomeUnknown) as error:
                 if is_settled:
@@ -589,18 +601,18 @@ def _conclude_absence(pending: PendingSubmission) -> None:
     pending.may_exist = False
 
 
-def _build_no_listing_failure(failure: MjciError | None) -> Exception:
+def _build_no_listing_failure(failure: MjciError | None, error: Unsupported) -> Exception:
     """Build the failure of a search on a server without listing."""
-    if isinstance(failure, Unsupported):
-        # a wrong address, not a lost response
+    if isinstance(failure, Unsupported) and failure.status == error.status:
+        # The same page for everything: it is a wrong address.
         return NotAccepted(failure)
     return OutcomeUnknown("this server has no listing.")
 
 
-def _build_unknown_error(reason: OutcomeUnknown) -> TransportError:
+def _build_unknown_error(unknown: OutcomeUnknown) -> TransportError:
     return TransportError(
         "It is unknown whether this submission was received.",
-        detail=f"Its response was lost, and searching for its job failed: {reason}",
+        detail=str(unknown),
         hint="It was not sent again. Search for it later with: %mjci resume",
         may_have_been_sent=True,
     )

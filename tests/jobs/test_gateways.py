@@ -10,7 +10,7 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.outcomes import Outcome, ServiceCodes, classify, get_outcome
-from jupyter_mjci.errors import MjciError
+from jupyter_mjci.errors import MjciError, TransportError
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 from tests.gateway import PICTURE, Gateway, serve
@@ -56,6 +56,23 @@ def test_submission_shows_the_words_and_the_outcome(
     assert get_outcome(caught.value) is odd.outcome
     assert shows_words(caught.value, odd)
     assert len(caught.value.format_lines()) <= 3
+
+
+@pytest.mark.parametrize(
+    "odd", [odd for odd in ODD_RESPONSES if odd.outcome.may_be_accepted], ids=lambda odd: odd.name
+)
+def test_submission_that_stays_unknown_shows_the_words(
+    session: Session, gateway: Gateway, odd: OddResponse
+) -> None:
+    """Also in the journal, for whoever resumes it; and it is sent once."""
+    gateway.odd["submit"] = [odd]
+    gateway.has_listing = False
+    with pytest.raises(TransportError, match="unknown whether") as caught:
+        session.mj.imagine("a fox").run()
+    assert shows_words(caught.value, odd)
+    assert "this server has no listing" in caught.value.detail
+    assert odd.words in session.journal.unresolved()[0].reason
+    assert gateway.requests["submit"] == 1
 
 
 def submit_jobs(session: Session, count: int) -> list[Job]:

@@ -317,7 +317,9 @@ def test_gateway_page_of_a_relay_without_listing_leaves_submission_unknown(
     session.resume().run()
     assert session.sandbox.faults.count == 1
     (row,) = session.unresolved_submissions()
-    assert (row.state, row.reason) == ("unknown", "this server has no listing.")
+    assert row.state == "unknown"
+    assert f"HTTP {status}" in row.reason
+    assert row.reason.endswith("Searching for its job failed: this server has no listing.")
 
 
 @pytest.mark.parametrize("lag", [0.5, 6.0, 45.0])
