@@ -783,9 +783,10 @@ def test_missing_extra_raises_settings_error(
     assert "jupyter_mjci[lake]" in caught.value.hint
 
 
-def test_full_disk_raises_history_error_and_loses_nothing(tmp_path: Path) -> None:
+def test_full_disk_raises_history_error_and_loses_nothing() -> None:
     """A small disk fills up while jobs are recorded and merged."""
-    small = _mount_small_disk(tmp_path / "small")
+    # Not below pytest's folder: what a killed run leaves mounted there lets the next runs fail.
+    small = _mount_small_disk(Path(tempfile.mkdtemp()))
     try:
         journal = Journal(small / "journal.db")
         lake = Lake(small / "lake", journal=journal)
@@ -804,6 +805,7 @@ def test_full_disk_raises_history_error_and_loses_nothing(tmp_path: Path) -> Non
         journal.close()
     finally:
         subprocess.run([*AS_ROOT, "umount", small], check=True)
+        small.rmdir()
 
 
 AS_ROOT = [] if os.getuid() == 0 else ["sudo", "-n"]
@@ -811,7 +813,6 @@ AS_ROOT = [] if os.getuid() == 0 else ["sudo", "-n"]
 
 def _mount_small_disk(folder: Path) -> Path:
     """Mount a tmpfs of a few megabytes, with a file to delete later."""
-    folder.mkdir()
     mount = [*AS_ROOT, "mount", "-t", "tmpfs", "-o", "size=8m,mode=777", "tmpfs", str(folder)]
     if (
         shutil.which(mount[0]) is None
