@@ -249,7 +249,9 @@ def _crop_clipped(
     return crop_box(picture, left, top, (right - left, bottom - top))
 
 
-CROP_BY_OFFSET = re.compile("!([0-9]{0,6})x([0-9]{0,6})a([0-9]{1,6})a([0-9]{1,6})")
+# -<dx> takes as much from the size as lies outside.
+_OFFSET = "([a-][0-9]{1,6})"
+CROP_BY_OFFSET = re.compile(f"!([0-9]{{0,6}})x([0-9]{{0,6}}){_OFFSET}{_OFFSET}")
 
 
 @operation(
@@ -270,7 +272,8 @@ def crop(
 ) -> WorkingImage:
     offset = CROP_BY_OFFSET.fullmatch(crop)
     if offset:
-        width, height, left, top = (int(number or 0) for number in offset.groups())
+        numbers = [text.lstrip("a") for text in offset.groups()]
+        width, height, left, top = (int(text or 0) for text in numbers)
         size = _resolve_crop_size(picture, width, height)
         corner = position_by_gravity(picture.size, size, gravity or "northwest", left, top)
         return _crop_clipped(picture, "crop", size, corner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from jupyter_mjci.client.prices import parse_prices
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.frames import jobs_to_frame
+from jupyter_mjci.history.normalization import parse_status
 from jupyter_mjci.history.plots import PlotAccessor
 from jupyter_mjci.history.queries import METRICS, Query, run_query
 
@@ -232,6 +233,21 @@ def test_empty_history_gives_empty_results_with_the_same_columns() -> None:
         something = getattr(full.mjci, name)(**arguments)
         assert list(nothing.columns) == list(something.columns), name
         assert len(nothing) == 0 or not arguments.get("by", "x"), name
+
+
+@pytest.mark.parametrize(
+    ("ask", "choice"),
+    [
+        (lambda jobs: jobs.mjci.success_rate(by="zebra"), "subject"),
+        (lambda jobs: jobs.mjci.timeline("zebra"), "quarter"),
+        (lambda _: parse_status("zebra"), "CANCELLED"),
+    ],
+    ids=["column", "period", "status"],
+)
+def test_choices_are_listed_once(ask: Callable[[pd.DataFrame], object], choice: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        ask(jobs_to_frame(JOBS))
+    assert str(caught.value).count(choice) == 1
 
 
 def test_invalid_arguments_raise() -> None:
