@@ -363,10 +363,22 @@ QUESTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def overlaid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Journal, Lake]]:
+    """A journal that has jobs which its lake does not have yet; questions change neither."""
+    folder = tmp_path_factory.mktemp("overlaid")
+    journal = Journal(folder / "journal.db", origins={"mj": "http://p", "ci": "bucket"})
+    journal.record_jobs(make_jobs(0, 2000), 1.0)
+    lake = Lake(folder / "lake", journal=journal)
+    lake.merge()
+    journal.record_jobs(make_jobs(1900, 300), 2.0)
+    yield journal, lake
+    journal.close()
+
+
 @pytest.mark.parametrize(("name", "arguments"), QUESTIONS)
 def test_every_engine_returns_the_same_result(
-    journal: Journal,
-    lake: Lake,
+    overlaid: tuple[Journal, Lake],
     client: Client,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -374,9 +386,7 @@ def test_every_engine_returns_the_same_result(
 ) -> None:
     """pandas on the journal, DuckDB on lake and journal, Dask on a cluster: equal dtypes, too."""
     monkeypatch.setattr(delta, "QUERY_BATCH_SIZE", 500)  # DuckDB works range after range
-    journal.record_jobs(make_jobs(0, 2000), 1.0)
-    lake.merge()
-    journal.record_jobs(make_jobs(1900, 300), 2.0)
+    journal, lake = overlaid
     expected = getattr(JobAccessor(load_journal_frame(journal)), name)(**arguments)
     by_duckdb = getattr(lake.mjci, name)(**arguments)
     by_dask = getattr(lake.with_client(client).mjci, name)(**arguments)

@@ -132,6 +132,7 @@ class ObjectPlane:
         """Answer a request about a bucket or an object."""
         flag = find_subresource(context)
         level = "object" if context.key else "bucket"
+        check_version(context.params.get("versionId", ""))
         method = context.request.method
         route = ROUTES.get((method, level, flag))
         if route:
@@ -239,7 +240,9 @@ class ObjectPlane:
         return build_copy_response("CopyObjectResult", stored)
 
     def _get_copy_source(self, context: RequestContext) -> StoredObject:
-        address = parse_copy_source(context.get_header("x-cos-copy-source"))
+        header = context.get_header("x-cos-copy-source")
+        address, version = parse_copy_source(header)
+        check_version(version)
         location = self.store.resolve_copy_source(address, context.bucket)
         if not location or not location[1]:
             raise invalid_argument(
@@ -283,15 +286,29 @@ class ObjectPlane:
         """`POST /?delete`: many objects at once."""
         check_md5(context)
         request = parse_xml(context.request.body, "Delete")
-        keys = [get_text(item, "Key") for item in find_all(request, "Object")]
-        if not keys or len(keys) > MAX_KEYS:
+        items = find_all(request, "Object")
+        if not items or len(items) > MAX_KEYS:
             raise malformed_xml(f"<Delete> holds 1 to {MAX_KEYS} <Object>")
-        for key in keys:
-            exact = key if key in context.bucket.objects else key.lstrip("/")
-            context.bucket.remove(exact)
+        result: Element = {"Deleted": [], "Error": []}
+        for item in items:
+            row = {name: text for name in ("Key", "VersionId") if (text := get_text(item, name))}
+            kind, row = self._delete_listed(context.bucket, row)
+            result[kind].append(row)
         if get_text(request, "Quiet").lower() == "true":
-            return xml_response("DeleteResult", {})
-        return xml_response("DeleteResult", {"Deleted": [{"Key": key} for key in keys]})
+            del result["Deleted"]
+        return xml_response("DeleteResult", result)
+
+    def _delete_listed(self, bucket: Bucket, row: Element) -> tuple[str, Element]:
+        """Delete an object; return the element that tells of it."""
+        key = row.get("Key", "")
+        try:
+            check_version(row.get("VersionId", ""))
+        except ErrorResponse as error:
+            words = {"Code": error.code, "Message": error.message}
+            return "Error", {**row, **words}
+        exact = key if key in bucket.objects else key.lstrip("/")
+        bucket.remove(exact)
+        return "Deleted", row
 
     # -- multipart uploads
 
@@ -656,6 +673,20 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     ("DELETE", "bucket", ""): ObjectPlane.delete_bucket,
     ("POST", "bucket", "delete"): ObjectPlane.delete_multiple,
 }
+
+
+def check_version(version_id: str) -> None:
+    """Check that a version is the only one that an object here has.
+
+    Otherwise the deletion of an old version would delete the
+    object.
+
+    Raises:
+        ErrorResponse: it is another one
+    """
+    if version_id not in ("", NO_VERSION):
+        message = "The specified version does not exist."
+        raise ErrorResponse(404, "NoSuchVersion", message)
 
 
 def find_rule(context: RequestContext) -> tuple[str, str]:
