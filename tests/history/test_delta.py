@@ -157,6 +157,21 @@ def test_vacuum_deletes_what_no_version_within_the_retention_needs(
         Lake(lake.url, as_of=version - 1).mjci.timeline()
 
 
+def test_damaged_file_is_not_taken_for_bad_sql(journal: Journal, lake: Lake) -> None:
+    """Its footer is whole: only reading the rows fails, in the middle of the stream."""
+    journal.record_jobs(make_jobs(0, 5_000), 1.0)
+    lake.merge()
+    with pytest.raises(InvalidRequest, match="refuses this SQL"):
+        lake.frame(where="CAST(id AS TINYINT) > 0")
+    path = max(Path(lake.url).rglob("*.parquet"))
+    content = bytearray(path.read_bytes())
+    content[100 : len(content) // 2] = bytes(len(content) // 2 - 100)
+    path.write_bytes(content)
+    for where in ("", "status = 'FAILED'"):
+        with pytest.raises(HistoryError):
+            lake.frame(where=where)
+
+
 def test_question_about_a_month_touches_its_files_only(journal: Journal, lake: Lake) -> None:
     """The files of all other months cannot even be read."""
     journal.record_jobs(make_jobs(0, 5_000), 1.0)
