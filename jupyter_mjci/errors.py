@@ -324,9 +324,12 @@ _CONTROL_CHARACTERS = re.compile(
 
 def suggest(name: str, choices: Sequence[str]) -> str:
     """Return a hint for an unknown name: a similar choice, else all of them."""
+    if not choices:
+        return "It takes none."
+    return suggest_similar(name, choices) or f"Available: {', '.join(choices)}."
+
+
+def suggest_similar(name: str, choices: Sequence[str]) -> str:
+    """Return a question about a choice that is similar to an unknown name; "" without one."""
     close = get_close_matches(name, choices, 1, 0.6)
-    if close:
-        return f"Did you mean {close[0]}?"
-    if choices:
-        return f"Available: {', '.join(choices)}."
-    return "It takes none."
+    return f"Did you mean {close[0]}?" if close else ""

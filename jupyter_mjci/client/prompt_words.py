@@ -11,6 +11,7 @@ import re
 # Text in quotation marks, where they open after a space or
 # bracket and close before one: neither an apostrophe nor inches.
 QUOTED = r"""(?<!\w)"[^"]*"(?!\w)|(?<!\w)'[^']*'(?!\w)|“[^”]*”|‘[^’]*’(?!\w)|«[^»]*»|「[^」]*」"""
+QUOTATION = re.compile(QUOTED)
 WORD = re.compile(rf"(?:{QUOTED}|\S)+")
 DASHES = "-‐‑‒–—―−⸺⸻﹘﹣－"
 _FLAG_LIKE = re.compile(rf"([{DASHES}]+)([^\W\d_][\w-]*)?(.*)", re.DOTALL)

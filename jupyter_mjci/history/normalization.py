@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.errors import InvalidRequest, suggest
+from jupyter_mjci.errors import InvalidRequest, suggest_similar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def parse_status(word: str) -> Status:
     choices = list(Status.__members__)
     raise InvalidRequest(
         f"{word!r} is not a status.",
-        detail=suggest(name, choices),
+        detail=suggest_similar(name, choices),
         hint=f"One of {', '.join(choices)}.",
     )
 
@@ -130,7 +130,7 @@ def check_columns(frame: Any, columns: Iterable[str]) -> None:
         available = [str(name) for name in frame.columns]
         raise InvalidRequest(
             f"This frame has no column {', '.join(missing)}.",
-            detail=suggest(missing[0], available),
+            detail=suggest_similar(missing[0], available),
             hint=f"Available: {', '.join(available)}.",
         )
 

@@ -15,7 +15,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from jupyter_mjci.errors import InvalidRequest, suggest
+from jupyter_mjci.errors import InvalidRequest, suggest_similar
 
 Period = Literal["hour", "day", "week", "month", "quarter"]
 
@@ -62,7 +62,7 @@ def parse_period(every: str) -> Period:
     if name not in PERIODS:
         raise InvalidRequest(
             f"{every!r} is not a valid period.",
-            detail=suggest(word, PERIODS),
+            detail=suggest_similar(word, PERIODS),
             hint=f"every is one of {', '.join(PERIODS)}.",
         )
     return name

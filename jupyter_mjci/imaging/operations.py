@@ -82,7 +82,8 @@ def encode_current(picture: WorkingImage) -> bytes:
 
 @operation("imageInfo", "format, size, md5 and mean colour of the picture, as JSON")
 def image_info(picture: WorkingImage) -> WorkingImage:
-    info = read_image_info(encode_current(picture))
+    decoded = None if picture.modified else picture
+    info = read_image_info(encode_current(picture), decoded)
     # The service writes every value as a string.
     values: dict[str, object] = {
         "format": info.format,
@@ -248,7 +249,9 @@ def _crop_clipped(
     return crop_box(picture, left, top, (right - left, bottom - top))
 
 
-CROP_BY_OFFSET = re.compile("!([0-9]{0,6})x([0-9]{0,6})a([0-9]{1,6})a([0-9]{1,6})")
+# -<dx> takes as much from the size as lies outside.
+_OFFSET = "([a-][0-9]{1,6})"
+CROP_BY_OFFSET = re.compile(f"!([0-9]{{0,6}})x([0-9]{{0,6}}){_OFFSET}{_OFFSET}")
 
 
 @operation(
@@ -269,7 +272,8 @@ def crop(
 ) -> WorkingImage:
     offset = CROP_BY_OFFSET.fullmatch(crop)
     if offset:
-        width, height, left, top = (int(number or 0) for number in offset.groups())
+        numbers = [text.lstrip("a") for text in offset.groups()]
+        width, height, left, top = (int(text or 0) for text in numbers)
         size = _resolve_crop_size(picture, width, height)
         corner = position_by_gravity(picture.size, size, gravity or "northwest", left, top)
         return _crop_clipped(picture, "crop", size, corner)

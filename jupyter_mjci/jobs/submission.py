@@ -56,6 +56,7 @@ from jupyter_mjci.errors import (
 from jupyter_mjci.history import submissions
 from jupyter_mjci.history.submissions import Lease, Submission
 from jupyter_mjci.jobs.client import JobClient
+from jupyter_mjci.jobs.coalescing import RequestCoalescer
 from jupyter_mjci.jobs.waiting_room import WaitingRoom
 from jupyter_mjci.services import SubmissionTracking, service
 
@@ -226,6 +227,7 @@ class Submitter:
         self.timeout = timeout
         self._deterministic = deterministic
         self._rooms = defaultdict[str, WaitingRoom](lambda: WaitingRoom(client.clock))
+        self.searches = RequestCoalescer[list[Job]]()
 
     async def send(self, call: Call[T], queue_timeout: float = 0.0) -> T:
         """Submit exactly once, or read with retries, whichever the call is.
@@ -531,7 +533,8 @@ class Submitter:
         request = tracking.build_search_request(pending.call, pending.recorded_at)
         if isinstance(request, Paginator):
             return cast(list[Job], await request.collect())
-        return cast(list[Job], await self.send(request))
+        send = partial(self.send, request)
+        return await self.searches.send(request, send)
 
     async def _claim_guess(
         self, pending: PendingSubmission, candidates: Iterable[Job]

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from jupyter_mjci.client.job import Status
 from jupyter_mjci.errors import sanitize
+from jupyter_mjci.notebook.card_style import render_element
 from jupyter_mjci.notebook.cards import (
     NO_REASON_GIVEN,
     STATUS_LABELS,
+    badge_html,
     bar_html,
     escape_text,
     frame_html,
@@ -49,15 +51,14 @@ class BatchSummary:
 def summary_html(summary: BatchSummary) -> str:
     """Return a batch as a card."""
     counts = summary_counts(summary)
-    parts = [
-        f'<div class="mjci-job-head"><b>{escape_text(summary.title)}</b> '
-        f'<span class="mjci-job-badge">{escape_text(counts)}</span></div>'
-    ]
+    color = _get_color_status(summary)
+    head = f"<b>{escape_text(summary.title)}</b> {badge_html(color, counts)}"
+    parts = [render_element("div", head, "mjci-job-head")]
     if summary.percent is not None:
         parts.append(bar_html(summary.percent, f"{summary.title}: {counts}"))
     parts += map(reason_html, _iter_failure_lines(summary))
     parts += map(note_html, summary.notes)
-    return frame_html(f"mjci-{_get_color_status(summary).value.lower()}", "".join(parts))
+    return frame_html(f"mjci-{color.value.lower()}", "".join(parts))
 
 
 def summary_text(summary: BatchSummary) -> str:
@@ -70,7 +71,9 @@ def summary_text(summary: BatchSummary) -> str:
 
 
 def summary_line(summary: BatchSummary, width: int = 24) -> str:
-    """Return one line of progress for a terminal, with a bar of `width` characters."""
+    """Return one line of progress for a terminal, with a bar of
+    `width` characters.
+    """
     bar = text_bar(summary.percent or 0, width)
     return f"{sanitize(summary.title)}: {summary_counts(summary)} {bar}"
 

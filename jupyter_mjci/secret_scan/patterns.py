@@ -150,6 +150,13 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         r"[\s=]*[\"']?[^\s:\"'/]{1,80}:" + _make_value(4),
         r"(?i)(?<![\w-])--?(?:[\w-]{1,30}-)?(?:password|passwd|secret|secret-key|api-key|token|access-key)"
         r"(?:\s{0,20}=\s{0,20}|\s+)[\"']?" + _RANDOM + _make_value(8),
+        r"\bsshpass\s{1,20}-p\s{0,20}[\"']?" + _make_value(4),
+    ),
+    # auth=("user", "…"), HTTPDigestAuth("user", "…"), smtp.login("user", "…")
+    "password of a client": (
+        r"(?:\b[aA]uth\w{0,10}\s{0,20}=\s{0,20}[\w.]{0,60}|Auth|\.login)"
+        r"\(\s{0,20}[rbu]?[\"'][^\"'\n]{1,80}[\"']\s{0,20},\s{0,20}[rbu]?[\"']"
+        + _make_value(4),
     ),
     "password in a URL": (
         rf"(?i)\b[a-z][a-z0-9+.-]{{0,20}}://[^\s/:@\"'<>\\]{{0,200}}:{NO_PLACEHOLDER}"

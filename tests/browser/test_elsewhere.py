@@ -61,7 +61,7 @@ def test_voila_serves_the_notebook_as_an_app(
             page.wait_for_function(_TWICE)
             page.wait_for_function(_LOADED, arg=".mjci-live .mjci-card img")
             # The notebook used the first picture again, seed included.
-            assert page.locator(".mjci-subject").first.inner_text().startswith(SECOND_PROMPT)
+            assert page.locator(".mjci-job-subject").first.inner_text().startswith(SECOND_PROMPT)
 
         browser.do(visit)
         (shots / "voila.png").write_bytes(browser.do(lambda: page.screenshot(full_page=True)))
@@ -111,7 +111,7 @@ OPEN = (
     "--JupyterNotebookApp.expose_app_in_browser=True",
 )
 _TWICE = """() => document.querySelector('.mjci-live')
-  .querySelectorAll('.mjci-card .mjci-SUCCEEDED').length === 2"""
+  .querySelectorAll('.mjci-card .mjci-succeeded').length === 2"""
 _LOADED = """selector => {
   const found = [...document.querySelectorAll(selector)];
   return found.length > 0 && found.every(img => img.complete && img.naturalWidth > 0);

@@ -107,7 +107,7 @@ def test_input_while_a_cell_runs_is_handled_in_order_afterwards(
     page.click(IMAGINE)
     page.wait_cell(2)
     page.wait_pictures(PICTURE)
-    assert page.texts(".mjci-live .mjci-subject") == ["a fox in a hurry"]
+    assert page.texts(".mjci-live .mjci-job-subject") == ["a fox in a hurry"]
 
 
 def test_card_button_works_while_a_cell_runs(imagine: Callable[..., Any]) -> None:
@@ -170,7 +170,7 @@ def test_saved_notebook_shows_prompt_status_and_picture(
     page = imagine()
     page.click(IMAGINE)
     page.wait_pictures(PICTURE)
-    task = page.text(".mjci-live .mjci-head code")
+    task = page.text(".mjci-live .mjci-job-head code")
     assert (
         page.js(
             "() => getComputedStyle(document.querySelector('.mjci-snapshot')"
@@ -189,7 +189,7 @@ def test_saved_notebook_shows_prompt_status_and_picture(
         assert word in record
     page.reload()
     page.wait_pictures(PICTURE)
-    assert page.text(".mjci-live .mjci-subject") == "a red fox"
+    assert page.text(".mjci-live .mjci-job-subject") == "a red fox"
     page.click(MOVE.format("V3"))
     page.wait_for(".mjci-breadcrumb button:has-text('› V3')")
 

@@ -216,7 +216,7 @@ def test_template_and_batch_are_submitted_as_typed(open_panel: Callable[..., Any
     page.click(".mjci-live button:has-text('Run over the prefix')")
     go(page)
     page.wait_cell(2)
-    page.wait_for(f"{CARD} .mjci-SUCCEEDED")
+    page.wait_for(f"{CARD} .mjci-succeeded")
     page.run(3)
     saved, batch = page.outputs(3).splitlines()
     assert saved == "quarter_turn imageMogr2/rotate/90"

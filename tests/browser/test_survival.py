@@ -41,7 +41,7 @@ def test_panel_survives_a_restart_of_the_server(notebook: Callable[..., Any]) ->
     page.run(3)
     page.click(IMAGINE)
     page.wait_js("selector => document.querySelectorAll(selector).length === 2", PICTURE)
-    assert page.texts(".mjci-live .mjci-subject") == ["a blue whale", "a red fox"]
+    assert page.texts(".mjci-live .mjci-job-subject") == ["a blue whale", "a red fox"]
     assert page.count(".mjci-live > .widget-html [role=alert]") == 0
     page.run(4)
 

@@ -213,7 +213,7 @@ def test_pictures_are_sent_to_the_forms_of_their_panel(drawn: Callable[..., Any]
     page.click(f"{DIALOG} button:text-is('Describe')")
     page.wait_js("() => !document.querySelector('dialog')")
     page.click(".mjci-live .mjci-form button:text-is('Describe')")
-    page.wait_for(".mjci-live .mjci-head:has(b:has-text('DESCRIBE')):has-text('succeeded')")
+    page.wait_for(".mjci-live .mjci-job-head:has(b:has-text('DESCRIBE')):has-text('succeeded')")
     page.wait_pictures(PICTURE)
     page.run(2)
     assert "DESCRIBE" in page.outputs(2)

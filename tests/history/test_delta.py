@@ -379,10 +379,22 @@ QUESTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def overlaid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Journal, Lake]]:
+    """A journal that has jobs which its lake does not have yet; questions change neither."""
+    folder = tmp_path_factory.mktemp("overlaid")
+    journal = Journal(folder / "journal.db", origins={"mj": "http://p", "ci": "bucket"})
+    journal.record_jobs(make_jobs(0, 2000), 1.0)
+    lake = Lake(folder / "lake", journal=journal)
+    lake.merge()
+    journal.record_jobs(make_jobs(1900, 300), 2.0)
+    yield journal, lake
+    journal.close()
+
+
 @pytest.mark.parametrize(("name", "arguments"), QUESTIONS)
 def test_every_engine_returns_the_same_result(
-    journal: Journal,
-    lake: Lake,
+    overlaid: tuple[Journal, Lake],
     client: Client,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -390,9 +402,7 @@ def test_every_engine_returns_the_same_result(
 ) -> None:
     """pandas on the journal, DuckDB on lake and journal, Dask on a cluster: equal dtypes, too."""
     monkeypatch.setattr(delta, "QUERY_BATCH_SIZE", 500)  # DuckDB works range after range
-    journal.record_jobs(make_jobs(0, 2000), 1.0)
-    lake.merge()
-    journal.record_jobs(make_jobs(1900, 300), 2.0)
+    journal, lake = overlaid
     expected = getattr(JobAccessor(load_journal_frame(journal)), name)(**arguments)
     by_duckdb = getattr(lake.mjci, name)(**arguments)
     by_dask = getattr(lake.with_client(client).mjci, name)(**arguments)
@@ -789,9 +799,10 @@ def test_missing_extra_raises_settings_error(
     assert "jupyter_mjci[lake]" in caught.value.hint
 
 
-def test_full_disk_raises_history_error_and_loses_nothing(tmp_path: Path) -> None:
+def test_full_disk_raises_history_error_and_loses_nothing() -> None:
     """A small disk fills up while jobs are recorded and merged."""
-    small = _mount_small_disk(tmp_path / "small")
+    # Not below pytest's folder: what a killed run leaves mounted there lets the next runs fail.
+    small = _mount_small_disk(Path(tempfile.mkdtemp()))
     try:
         journal = Journal(small / "journal.db")
         lake = Lake(small / "lake", journal=journal)
@@ -810,6 +821,7 @@ def test_full_disk_raises_history_error_and_loses_nothing(tmp_path: Path) -> Non
         journal.close()
     finally:
         subprocess.run([*AS_ROOT, "umount", small], check=True)
+        small.rmdir()
 
 
 AS_ROOT = [] if os.getuid() == 0 else ["sudo", "-n"]
@@ -817,7 +829,6 @@ AS_ROOT = [] if os.getuid() == 0 else ["sudo", "-n"]
 
 def _mount_small_disk(folder: Path) -> Path:
     """Mount a tmpfs of a few megabytes, with a file to delete later."""
-    folder.mkdir()
     mount = [*AS_ROOT, "mount", "-t", "tmpfs", "-o", "size=8m,mode=777", "tmpfs", str(folder)]
     if (
         shutil.which(mount[0]) is None

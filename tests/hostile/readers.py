@@ -32,7 +32,9 @@ from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.settings import load_known_secrets
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.imaging.model import RuleError
 from jupyter_mjci.imaging.picture import Picture
+from jupyter_mjci.imaging.rule_syntax import apply_rule
 from jupyter_mjci.jobs import submission
 from jupyter_mjci.notebook.cards import card_html, card_text, progress_html
 from jupyter_mjci.services import load_settings
@@ -208,6 +210,14 @@ def open_picture(source: Source) -> None:
         picture.image()
 
 
+def apply_rules(source: Source) -> None:
+    """Apply rules here, as a preview and the sandbox do."""
+    content = source.file.read_bytes()
+    for rule in ("imageMogr2/thumbnail/256x", "imageMogr2/rotate/90", "imageInfo"):
+        with contextlib.suppress(RuleError):
+            apply_rule(rule, content)
+
+
 ANSWER_READERS: dict[str, Reader] = {
     "submission": read_submission,
     "poll": read_poll,
@@ -236,6 +246,7 @@ FILE_READERS: dict[str, Reader] = {
     "profiles.toml": read_profiles,
     "journal": read_journal,
     "picture file": open_picture,
+    "picture rules": apply_rules,
 }
 
 

@@ -8,6 +8,8 @@ import io
 import json
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from PIL import ExifTags, Image, ImageChops, ImageFilter, ImageStat, features
 from jupyter_mjci.imaging import codecs, fonts
 from jupyter_mjci.imaging.codecs import read_image_info
 from jupyter_mjci.imaging.model import (
+    MAX_DECODED_BYTES,
     MAX_TEXT_LENGTH,
     Operation,
     OperationSpec,
@@ -35,6 +38,7 @@ from jupyter_mjci.imaging.rule_syntax import (
     parse_rule,
     split_steps,
 )
+from tests.imaging import largest_pictures
 
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 220, 30)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -607,6 +611,8 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "png",
         corners(*[RED] * 4),
     ),
+    ("png", "imageMogr2/crop/!170x100-20a100", (150, 100), "png", corners(*[BLUE] * 4)),
+    ("png", "imageMogr2/crop/!150x120a150-20", (150, 100), "png", corners(*[GREEN] * 4)),
     ("png", "imageMogr2/crop/400x", (300, 200), "png", same_pixels),
     ("png", "imageMogr2/scrop/100x100", (100, 100), "png", ALL_QUADRANTS),
     # circles and corners
@@ -1158,6 +1164,100 @@ OFFICIAL_SAMPLES = [
 ]
 
 
+# Samples that the documents show with a photo of their own (here 1200x900): what the sample is for,
+# the rule, the size and the format. The names in the comments are those of the pages.
+DEER = b64("http://examples-1251000004.picsh.myqcloud.com/shuiyin.jpg")
+PHOTO_SAMPLES = [
+    # Scaling
+    ("both sides", "imageMogr2/thumbnail/!50p", (600, 450), "jpeg"),
+    ("width only", "imageMogr2/thumbnail/!50px", (600, 900), "jpeg"),
+    ("height only", "imageMogr2/thumbnail/!x70p", (1200, 630), "jpeg"),
+    ("to a width", "imageMogr2/thumbnail/640x", (640, 480), "jpeg"),
+    ("to a height", "imageMogr2/thumbnail/x480", (640, 480), "jpeg"),
+    ("at most", "imageMogr2/thumbnail/300x400", (300, 225), "jpeg"),
+    ("at least", "imageMogr2/thumbnail/!300x400r", (533, 400), "jpeg"),
+    ("forced", "imageMogr2/thumbnail/300x400!", (300, 400), "jpeg"),
+    ("to an area", "imageMogr2/thumbnail/200000@", (516, 387), "jpeg"),
+    ("padded", "imageMogr2/thumbnail/300x400/pad/1/color/IzNEM0QzRA", (300, 400), "jpeg"),
+    ("or as it is", "imageMogr2/thumbnail/300x400>/ignore-error/1", (300, 225), "jpeg"),
+    # Cropping
+    ("regular", "imageMogr2/cut/600x600x100x10", (600, 600), "jpeg"),
+    ("scaled", "imageMogr2/crop/300x400/gravity/center", (300, 400), "jpeg"),
+    ("avatar", "imageMogr2/crop/180x180/gravity/center", (180, 180), "jpeg"),
+    ("offset", "imageMogr2/crop/!600x600a20a20/quality/85", (600, 600), "jpeg"),
+    ("less width", "imageMogr2/crop/!600x600-20a20/quality/85!", (580, 600), "jpeg"),
+    ("less height", "imageMogr2/crop/!600x600a20-20", (600, 580), "jpeg"),
+    ("less of both", "imageMogr2/crop/!600x600-30-20", (570, 580), "jpeg"),
+    ("inscribed circle", "imageMogr2/iradius/200", (400, 400), "jpeg"),
+    ("rounded corners", "imageMogr2/rradius/100", (1200, 900), "jpeg"),
+    ("face", "imageMogr2/scrop/100x600", (100, 600), "jpeg"),
+    ("face, or else", "imageMogr2/scrop/300x400/crop/300x400", (300, 400), "jpeg"),
+    # Rotation, format conversion, quality, Gaussian blur, sharpening, colours
+    ("turned", "imageMogr2/rotate/90", (900, 1200), "jpeg"),
+    ("upright", "imageMogr2/auto-orient", (1200, 900), "jpeg"),
+    ("to PNG", "imageMogr2/format/png", (1200, 900), "png"),
+    ("progressive", "imageMogr2/format/jpg/interlace/1", (1200, 900), "jpeg"),
+    ("light GIF", "imageMogr2/format/gif/cgif/5", (1200, 900), "gif"),
+    ("relative quality", "imageMogr2/thumbnail/!50p/rquality/60", (600, 450), "jpeg"),
+    ("blurred", "imageMogr2/thumbnail/100x/quality/10/blur/20x20", (100, 75), "jpeg"),
+    ("sharpened", "imageMogr2/sharpen/70|imageMogr2/bright/70", (1200, 900), "jpeg"),
+    ("less contrast", "imageMogr2/contrast/-50/grayscale/1/strip", (1200, 900), "jpeg"),
+    ("limited", "imageMogr2/strip/size-limit/15k!", (1200, 900), "jpeg"),
+    # Quick thumbnail template
+    ("mode 1", "imageView2/1/w/400/h/600/q/85", (400, 600), "jpeg"),
+    ("mode 1, exactly", "imageView2/1/w/400/h/600/q/85!", (400, 600), "jpeg"),
+    ("mode 2", "imageView2/2/w/400/h/600/q/85", (400, 300), "jpeg"),
+    ("mode 3", "imageView2/3/w/400/h/600/format/webp/rq/50/lq/20", (800, 600), "webp"),
+    ("mode 4", "imageView2/4/w/400/h/600", (800, 600), "jpeg"),
+    ("mode 5", "imageView2/5/w/400/h/600", (400, 600), "jpeg"),
+    # Watermarks
+    ("picture", f"watermark/1/image/{DEER}/gravity/southeast", (1200, 900), "jpeg"),
+    ("by area", f"watermark/1/image/{DEER}/scatype/3/spcent/250", (1200, 900), "jpeg"),
+    (
+        "tiled text",
+        "watermark/2/text/6IW-6K6v5LqRwrfkuIfosaHkvJjlm74/fill/IzNEM0QzRA/fontsize/20/dissolve/50"
+        "/gravity/northeast/dx/20/dy/20/batch/1/degree/45",
+        (1200, 900),
+        "jpeg",
+    ),
+    # Pipeline operators
+    (
+        "scaled, then marked",
+        "imageMogr2/thumbnail/!50p|watermark/2/text/5pWw5o2u5LiH6LGh/fill/I0ZGRkZGRg==/fontsize/30"
+        "/dx/20/dy/20",
+        (600, 450),
+        "jpeg",
+    ),
+    (
+        "marked with black",
+        "imageMogr2/thumbnail/!50p|watermark/2/text/Q0xPVUQgSU1BR0U=/gravity/southeast/fontsize/30"
+        "/fill/IzAwMDAwMA==",
+        (600, 450),
+        "jpeg",
+    ),
+    (
+        "ten pipes",
+        "|".join(f"imageMogr2/thumbnail/{side}x" for side in range(1100, 0, -100)),
+        (100, 75),
+        "jpeg",
+    ),
+]
+
+
+@functools.cache
+def make_photo() -> bytes:
+    return encode(make_textured(1200, 900), "JPEG", quality=90)
+
+
+@pytest.mark.parametrize("sample", PHOTO_SAMPLES, ids=lambda sample: sample[0])
+def test_documented_sample_gives_documented_size(
+    sample: tuple[str, str, tuple[int, int], str],
+) -> None:
+    purpose, rule, size, format_ = sample
+    result = apply_rule(rule, make_photo(), load_object=lambda _: load_watermark())
+    assert (result.width, result.height, result.format) == (*size, format_), purpose
+
+
 @pytest.mark.parametrize(("page", "rule", "size", "format_"), OFFICIAL_SAMPLES)
 def test_official_sample_is_applied(
     page: str, rule: str, size: tuple[int, int], format_: str
@@ -1651,13 +1751,23 @@ def test_ignore_error_returns_oversized_original() -> None:
     )
 
 
-def test_large_image_below_the_limit_is_processed_without_warning() -> None:
-    """100 million pixels are more than Pillow's own limit and less than the service's."""
-    large = encode(Image.new("1", (20_000, 5_000), 1), "PNG")
-    limit = Image.MAX_IMAGE_PIXELS
-    result = apply_rule("imageMogr2/crop/10x10", large)
-    assert (result.width, result.height) == (10, 10)
-    assert limit == Image.MAX_IMAGE_PIXELS
+def test_picture_that_would_fill_the_memory_is_refused() -> None:
+    """The service takes it; the error says that the limit is ours."""
+    large = make_png_header(7_100, 7_100)
+    with pytest.raises(RuleError, match="takes 201 MB of memory here") as caught:
+        apply_rule("imageMogr2/crop/10x10", large)
+    assert caught.value.number == -60996
+    assert "the service takes 250000000 pixels" in caught.value.message
+
+
+def test_largest_pictures_take_the_memory_that_was_foreseen() -> None:
+    """In a process of its own, whose peaks the kernel counts."""
+    command = [sys.executable, "-m", "tests.imaging.largest_pictures"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peaks = {line: int(line.split()[-1]) for line in done.stdout.splitlines()}
+    assert len(peaks) == len(largest_pictures.LARGEST) * len(largest_pictures.RULES)
+    bound = MAX_DECODED_BYTES / 2**20
+    assert [line for line, peak in peaks.items() if not bound / 2 < peak < bound * 1.15] == []
 
 
 # ------------------------------------------------------------------------------------------------

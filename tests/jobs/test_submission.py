@@ -105,6 +105,27 @@ def test_faulty_submission_creates_one_job(
     assert (row.state, row.job_id) == ("accepted", job.id)
 
 
+def test_answers_lost_together_are_searched_for_by_one_listing(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole listing for each of them would be a load that grows with the square."""
+    count = 12
+    inject_fault(session, "drop_after", "POST /mj/submit/*", count)
+    sent: list[str] = []
+    send = session.client.transport.send
+
+    async def count_and_send(call: Call[Any], *args: Any) -> Any:
+        sent.append(call.path)
+        return await send(call, *args)
+
+    monkeypatch.setattr(session.client.transport, "send", count_and_send)
+    calls = [session.mj.imagine(f"fox {number}") for number in range(count)]
+    jobs = session.batch(calls, at_once=count).run()
+    assert {job.subject for job in jobs} == {f"fox {number}" for number in range(count)}
+    assert len(list_all_jobs(session)) == sent.count("/mj/submit/imagine") == count
+    assert sent.count("/mj/task/list") < count / 3
+
+
 @pytest.mark.parametrize("fault", ["drop_after", "malformed"])
 @pytest.mark.parametrize(
     ("build", "route", "user_text"),

@@ -80,7 +80,7 @@ def test_click_presses_the_button_and_shows_its_job(page: Page, job: Job, sessio
     last = page.answers()[-1]
     assert "UPSCALE" in last
     assert "data:image/" in last
-    assert 'class="mjci-job mjci-succeeded' in last
+    assert 'class="mjci-job mjci-succeeded ' in last
     assert count_jobs(session) == 2
 
 

@@ -86,6 +86,12 @@ REFUSED: tuple[tuple[str, str], ...] = (
     ('%mj_imagine a fox" --no-wait', 'The quotation mark of fox" has no partner'),
     ("%mj_imagine “a fox --ar 3:2", "The quotation mark of “a has no partner"),
     ('%mj_imagine a sign "open" and a "door', 'The quotation mark of "door has no partner'),
+    # quotation marks, as a shell takes them: Midjourney would read 3:2" as the ratio
+    ('%mj_imagine "a fox --ar 3:2"', "--ar stands in quotation marks"),
+    ("%mj_imagine 'a fox --tile'", "--tile stands in quotation marks"),
+    ("%mj_imagine “a fox --arr 3:2”", "--arr stands in quotation marks"),
+    ('%%mj_imagine\n"a fox --no-wait"', "--no-wait stands in quotation marks"),
+    ('%mj_imagine a "fox --AR 3:2" in snow', "--AR stands in quotation marks"),
     # what a synopsis has for a value
     ("%mj_imagine PROMPT [options]", "PROMPT stands for your own text"),
     ("%mj_imagine [PROMPT]", "PROMPT stands for your own text"),

@@ -61,7 +61,7 @@ def test_each_row_is_one_job_with_its_columns(shell: Shell, table: pd.DataFrame)
         "  NoSuchKey: The specified key does not exist. row y",
         "sheet of 3 jobs\n  row: x, y, z",
     ]
-    assert 'class="mjci-job mjci-failed' in shell.outputs[0]["data"]["text/html"]
+    assert 'class="mjci-job mjci-failed ' in shell.outputs[0]["data"]["text/html"]
 
 
 def test_xml_template_is_escaped_per_row(shell: Shell, session: Session) -> None:

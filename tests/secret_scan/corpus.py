@@ -61,6 +61,10 @@ KINDS: dict[str, str] = {
     ".env file": f"TENCENTCLOUD_TOKEN={draw(48)}",
     "YAML": f"MJCI_MJ_SECRET: {draw(20)}",
     "curl -u": f"!curl -s -u admin:{draw(12)} https://mj.example.com/mj/task/list",
+    "requests auth": f'requests.get(url, auth=("alice", "{draw(12)}"))',
+    "httpx auth": f'httpx.DigestAuth("alice", "{draw(12)}")',
+    "smtp login": f"server.login('alice', '{draw(12)}')",
+    "sshpass": f"!sshpass -p {draw(12)} ssh alice@example.com",
     "curl --header": f"curl --header 'Authorization: Bearer {draw(32)}' https://mj.example.com",
     "proxy's header": f'headers = {{"mj-api-secret": "{draw(14)}"}}',
     "X-Api-Key": f'-H "X-Api-Key: {draw(32)}"',
@@ -276,6 +280,7 @@ SHAPES: dict[str, Shape] = {
 _SENTENCES = (
     "Set MJCI_MJ_SECRET and MJCI_CI_SECRET_KEY in the environment; the token is renewed every hour.",
     "The signature is made of the secret key and the key time: see q-signature in the documents.",
+    'httpx.get(url, auth=("alice", os.environ["PASSWORD"])) or auth=("user", "password")',
     "Pass the password with `curl -u user:$PASSWORD`, never in the clear.",
     'session = mjci.connect(mj_secret=os.environ["MJCI_MJ_SECRET"], ci_secret_key=secret_key)',
     'mjci.connect(mj_secret="…", ci_secret_id="AKID…", ci_secret_key="***")',

@@ -125,6 +125,21 @@ class Scheduler:
                     self.schedule(process, delay)
 
 
+class SimulatedEvent:
+    """What a process of an actor waits for, until another one sets it."""
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        self.clock = clock
+        self.is_set = False
+
+    def set(self) -> None:
+        self.is_set = True
+
+    async def wait(self) -> None:
+        while not self.is_set:
+            await self.clock.sleep(0.01)
+
+
 class SimulatedClock:
     """The clock of every actor."""
 

@@ -7,7 +7,7 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from jupyter_mjci.client.outcomes import may_have_been_accepted
 from jupyter_mjci.errors import JournalWarning, MjciError
 from jupyter_mjci.history.submissions import Submission
 from jupyter_mjci.jobs.client import JobClient
+from jupyter_mjci.jobs.coalescing import RequestCoalescer
 from jupyter_mjci.jobs.journal_writer import JournalWriter
 from jupyter_mjci.jobs.submission import Submitter
 from jupyter_mjci.services.midjourney.api import Midjourney
@@ -26,6 +27,7 @@ from tests.simulation.scheduler import (
     Process,
     Scheduler,
     SimulatedClock,
+    SimulatedEvent,
     Sleep,
     Violation,
 )
@@ -172,7 +174,9 @@ class Run:
         transport = SimulatedTransport(actor, self.service)
         client = JobClient(transport, journal, self.clock, writer)
         markers = (f"mjci-{actor.name}-{number}" for number in itertools.count())
-        return actor, Submitter(client, lambda: next(markers), deterministic=True)
+        submitter = Submitter(client, lambda: next(markers), deterministic=True)
+        submitter.searches = RequestCoalescer(partial(SimulatedEvent, self.clock))
+        return actor, submitter
 
     def build_observer(self) -> SimulatedJournal:
         """Return a journal of nobody, on a disk that never fails."""
@@ -190,7 +194,7 @@ class Run:
         async def resume() -> None:
             for row in submitter.journal.unresolved():
                 if not submitter.writer.is_open(row.lease_owner):
-                    await submitter.resume(row, _NO_SENDER)
+                    actor.spawn(submitter.resume(row, _NO_SENDER))
 
         actor.spawn(resume(), delay)
 

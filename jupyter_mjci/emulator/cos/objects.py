@@ -70,6 +70,7 @@ from jupyter_mjci.emulator.cos.requests import (
     read_uploaded_object,
     xml_response,
 )
+from jupyter_mjci.emulator.cos.s3 import convert_to_v2, read_v2_marker
 from jupyter_mjci.emulator.cos.store import (
     Bucket,
     MultipartUpload,
@@ -101,6 +102,8 @@ from jupyter_mjci.emulator.xml import (
 
 # the version ID of what was uploaded without versioning
 NO_VERSION = "null"
+# Directives of a copy: the word of COS, and that of S3.
+REPLACE = ("replaced", "replace")
 # Picture functions that are no rules.
 UNSERVED_FUNCTION_RE = re.compile(r"image[A-Z]\w*(?=[/|]|$)")
 
@@ -129,6 +132,7 @@ class ObjectPlane:
         """Answer a request about a bucket or an object."""
         flag = find_subresource(context)
         level = "object" if context.key else "bucket"
+        check_version(context.params.get("versionId", ""))
         method = context.request.method
         route = ROUTES.get((method, level, flag))
         if route:
@@ -223,20 +227,22 @@ class ObjectPlane:
         new_headers = select_stored_headers(context.request.headers)
         # the copy has its own storage class, in any case
         headers = replace_storage_class(source.headers, new_headers)
-        if context.get_header("x-cos-metadata-directive").lower() in ("replaced", "replace"):
+        if context.get_header("x-cos-metadata-directive").lower() in REPLACE:
             content_type = context.get_header("content-type")
             headers = new_headers
         check_key(context.key)
         stored = build_object(source.body, context.now, content_type, headers)
         stored.tags = source.tags
         stored.grants = parse_grant_headers(context.request.headers)
-        if context.get_header("x-cos-tagging-directive").lower() == "replaced":
+        if context.get_header("x-cos-tagging-directive").lower() in REPLACE:
             stored.tags = parse_tags(context.get_header("x-cos-tagging"))
         self._store_upload(context, stored)
         return build_copy_response("CopyObjectResult", stored)
 
     def _get_copy_source(self, context: RequestContext) -> StoredObject:
-        address = parse_copy_source(context.get_header("x-cos-copy-source"))
+        header = context.get_header("x-cos-copy-source")
+        address, version = parse_copy_source(header)
+        check_version(version)
         location = self.store.resolve_copy_source(address, context.bucket)
         if not location or not location[1]:
             raise invalid_argument(
@@ -280,15 +286,29 @@ class ObjectPlane:
         """`POST /?delete`: many objects at once."""
         check_md5(context)
         request = parse_xml(context.request.body, "Delete")
-        keys = [get_text(item, "Key") for item in find_all(request, "Object")]
-        if not keys or len(keys) > MAX_KEYS:
+        items = find_all(request, "Object")
+        if not items or len(items) > MAX_KEYS:
             raise malformed_xml(f"<Delete> holds 1 to {MAX_KEYS} <Object>")
-        for key in keys:
-            exact = key if key in context.bucket.objects else key.lstrip("/")
-            context.bucket.remove(exact)
+        result: Element = {"Deleted": [], "Error": []}
+        for item in items:
+            row = {name: text for name in ("Key", "VersionId") if (text := get_text(item, name))}
+            kind, row = self._delete_listed(context.bucket, row)
+            result[kind].append(row)
         if get_text(request, "Quiet").lower() == "true":
-            return xml_response("DeleteResult", {})
-        return xml_response("DeleteResult", {"Deleted": [{"Key": key} for key in keys]})
+            del result["Deleted"]
+        return xml_response("DeleteResult", result)
+
+    def _delete_listed(self, bucket: Bucket, row: Element) -> tuple[str, Element]:
+        """Delete an object; return the element that tells of it."""
+        key = row.get("Key", "")
+        try:
+            check_version(row.get("VersionId", ""))
+        except ErrorResponse as error:
+            words = {"Code": error.code, "Message": error.message}
+            return "Error", {**row, **words}
+        exact = key if key in bucket.objects else key.lstrip("/")
+        bucket.remove(exact)
+        return "Deleted", row
 
     # -- multipart uploads
 
@@ -433,6 +453,9 @@ class ObjectPlane:
     def list_objects(self, context: RequestContext) -> Response:
         """`GET /`: the keys of a bucket, with prefix, delimiter and marker."""
         params = context.params
+        is_v2 = params.get("list-type") == "2"
+        if is_v2:
+            params = read_v2_marker(params)
         limit = parse_int_param(params, "max-keys", MAX_KEYS, 0, 10**9)
         encoding, encode = select_encoding(params)
         keys, prefixes, next_marker = list_page(context.bucket, params, min(limit, MAX_KEYS))
@@ -450,6 +473,8 @@ class ObjectPlane:
         objects = context.bucket.objects
         content["Contents"] = [render_object(encode(key), objects[key]) for key in keys]
         content["CommonPrefixes"] = [{"Prefix": encode(prefix)} for prefix in prefixes]
+        if is_v2:
+            content = convert_to_v2(content, params, next_marker)
         return xml_response("ListBucketResult", content)
 
     def list_versions(self, context: RequestContext) -> Response:
@@ -648,6 +673,20 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     ("DELETE", "bucket", ""): ObjectPlane.delete_bucket,
     ("POST", "bucket", "delete"): ObjectPlane.delete_multiple,
 }
+
+
+def check_version(version_id: str) -> None:
+    """Check that a version is the only one that an object here has.
+
+    Otherwise the deletion of an old version would delete the
+    object.
+
+    Raises:
+        ErrorResponse: it is another one
+    """
+    if version_id not in ("", NO_VERSION):
+        message = "The specified version does not exist."
+        raise ErrorResponse(404, "NoSuchVersion", message)
 
 
 def find_rule(context: RequestContext) -> tuple[str, str]:

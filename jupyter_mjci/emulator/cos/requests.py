@@ -133,18 +133,25 @@ def parse_int_param(
     return value
 
 
-def parse_copy_source(header: str) -> str:
-    """Return the host and the path (still encoded) of x-cos-copy-source.
+def parse_copy_source(header: str) -> tuple[str, str]:
+    """Return what x-cos-copy-source names.
 
     Clients send it with a scheme, with leading slashes, encoded
     as a whole (also as a form is, with + for a blank), or with a
     key that is not encoded at all.
+
+    Returns:
+        The host with the path (still encoded), and the ID of the
+        version, "" where none is named.
     """
     with contextlib.suppress(UnicodeError):
         header = header.encode("latin-1").decode()
     if "/" not in header.strip("/"):
         header = unquote(header)
-    return re.sub(r"^(https?:)?/*", "", header).partition("?")[0]
+    header = re.sub(r"^(https?:)?/*", "", header)
+    address, _, query = header.partition("?")
+    params = dict(parse_qsl(query))
+    return address, params.get("versionId", "")
 
 
 def parse_tags(header: str) -> dict[str, str]:

@@ -19,12 +19,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
+from jupyter_mjci.emulator.cos.aws_signature import (
+    is_aws_signed,
+    unknown_key,
+    verify_aws_signature,
+)
 from jupyter_mjci.emulator.http import Request
 from jupyter_mjci.emulator.xml import ErrorResponse
 
 # seconds; a start further ahead than this means a wrong clock
 MAX_CLOCK_SKEW = 900.0
-TOKEN_HEADERS = ("x-cos-security-token", "x-ci-security-token")
+TOKEN_HEADERS = ("x-cos-security-token", "x-ci-security-token", "x-amz-security-token")
 SIGNATURE_KEYS = (
     "q-sign-algorithm",
     "q-ak",
@@ -33,10 +38,6 @@ SIGNATURE_KEYS = (
     "q-header-list",
     "q-url-param-list",
     "q-signature",
-)
-S3_REFUSED = (
-    "Signatures of S3 (AWS4-HMAC-SHA256) are not emulated: use a client that signs for COS "
-    "(q-sign-algorithm=sha1), or an emulator of S3 such as moto."
 )
 Pairs = Sequence[tuple[str, str]]
 
@@ -120,14 +121,20 @@ class Verifier:
                 not valid
         """
         pairs = parse_query(request.query)
+        if is_aws_signed(request):
+            self._check_token(request.headers, pairs)
+            times = self._read_clocks()
+            return verify_aws_signature(request, self.secrets, times)
         params = _parse_signature(request, pairs)
         if params.key_id not in self.secrets:
-            message = "The Access Key Id you provided does not exist in our records."
-            raise ErrorResponse(403, "InvalidAccessKeyId", message)
+            raise unknown_key()
         self._check_time(params)
         self._check_token(request.headers, pairs)
         self._check_signature(params, request, pairs)
         return params.key_id
+
+    def _read_clocks(self) -> list[float]:
+        return [clock() for clock in self.clocks]
 
     def _check_time(self, params: SignatureParams) -> None:
         """Check that both periods contain the time of one of the clocks.
@@ -136,7 +143,7 @@ class Verifier:
         does not.
         """
         periods = [ValidityPeriod.parse(params.sign_time), ValidityPeriod.parse(params.key_time)]
-        times = [clock() for clock in self.clocks]
+        times = self._read_clocks()
         for now in times:
             if all(period.contains(now) for period in periods):
                 return
@@ -181,7 +188,7 @@ def is_unsigned(request: Request) -> bool:
     if request.headers.get("authorization", "").strip():
         return False
     names = {name for name, _ in parse_query(request.query)}
-    return names.isdisjoint((*SIGNATURE_KEYS, "sign", "X-Amz-Signature"))
+    return names.isdisjoint((*SIGNATURE_KEYS, "sign")) and not is_aws_signed(request)
 
 
 def _access_denied(message: str) -> ErrorResponse:
@@ -195,8 +202,6 @@ def _parse_signature(request: Request, pairs: Pairs) -> SignatureParams:
     """
     text = request.headers.get("authorization", "").strip()
     params = dict(pairs)
-    if text.startswith("AWS") or "X-Amz-Signature" in params:
-        raise ErrorResponse(501, "NotImplemented", S3_REFUSED)
     sign_param = params.get("sign", "")
     if not text and "q-signature=" in sign_param:
         text = sign_param

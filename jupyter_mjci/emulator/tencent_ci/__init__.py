@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jupyter_mjci.emulator.clock import Clock
+from jupyter_mjci.emulator.cos.aws_signature import is_aws_signed
 from jupyter_mjci.emulator.cos.cors import ANY_ORIGIN, CorsRule
 from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.job_emulator import build_id_finder
@@ -92,11 +93,13 @@ def build_service(clock: Clock, seed: int, options: Options) -> EmulatedService:
 
 
 def claims_request(request: Request) -> bool:
-    """Return whether the host is one of the cloud's, or the request carries a COS signature."""
+    """Return whether the host is one of the cloud's, or a signature is one of COS or AWS."""
     if _CLOUD_HOST.match(request.host.lower()):
         return True
     authorization = request.headers.get("authorization", "")
-    return _SIGNATURE_MARK in authorization or _SIGNATURE_MARK in request.query
+    if _SIGNATURE_MARK in authorization or _SIGNATURE_MARK in request.query:
+        return True
+    return is_aws_signed(request)
 
 
 def find_cors_rule(service: object, request: Request) -> tuple[bool, CorsRule | None]:

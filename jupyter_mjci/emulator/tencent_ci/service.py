@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from jupyter_mjci.emulator.clock import Clock
+from jupyter_mjci.emulator.cos.aws_signature import is_aws_signed
 from jupyter_mjci.emulator.cos.cors import (
     CorsRule,
     build_cors_headers,
@@ -35,6 +36,11 @@ from jupyter_mjci.emulator.cos.requests import (
     RequestContext,
     method_not_allowed,
     parse_int_param,
+)
+from jupyter_mjci.emulator.cos.s3 import (
+    add_amz_headers,
+    drop_aws_params,
+    translate_request,
 )
 from jupyter_mjci.emulator.cos.store import (
     Bucket,
@@ -176,6 +182,17 @@ def refuse_migration() -> Response:
     return Response(501, body, {"Content-Type": "application/json"})
 
 
+def path_style_forbidden() -> ErrorResponse:
+    """Build the error for a bucket that stands in the path.
+
+    https://cloud.tencent.com/document/faq/436/102489
+    """
+    message = (
+        "The bucket you are attempting to access must be addressed using COS virtual-styled domain."
+    )
+    return ErrorResponse(403, "PathStyleDomainForbidden", message)
+
+
 def not_found(what: str) -> ErrorResponse:
     """Build the error for a resource that does not exist."""
     return ErrorResponse(404, "ResourceNotFound", f"The {what} does not exist.")
@@ -315,6 +332,8 @@ class TencentCI:
             f"x-{target.plane}-request-id": request_id,
             "Server": f"tencent-{target.plane}",
         }
+        if is_aws_signed(request):
+            headers = add_amz_headers(headers)
         headers |= build_cors_headers(request, rule, headers)
         if request.method != "HEAD":
             return replace(response, headers=headers)
@@ -329,11 +348,20 @@ class TencentCI:
         path = unquote_to_bytes(request.path).decode("utf-8", "replace")
         if host.plane:
             return Target(host.plane, host.bucket, host.region, path)
+        if is_aws_signed(request):
+            return self._find_path_style(path)
         # A bare address means the default bucket; the path tells
         # the plane.
         resource = path.removeprefix("/").partition("/")[0]
         plane = "ci" if resource in CI_RESOURCES else "cos"
         return Target(plane, *self.default_location, path)
+
+    def _find_path_style(self, path: str) -> Target:
+        """Return what a client of S3 means that knows no names for buckets: `/bucket/key`."""
+        name, _, key = path.removeprefix("/").partition("/")
+        bucket = self.store.buckets.get(name)
+        region = bucket.region if bucket else self.default_location[1]
+        return Target("cos", name, region, f"/{key}")
 
     def _get_cors_rules(self, target: Target) -> Sequence[CorsRule]:
         bucket = self.store.buckets.get(target.bucket)
@@ -360,6 +388,9 @@ class TencentCI:
         params = parse_unsigned_params(request.query)
         if not self._allows_everyone(request, target, params):
             self.verifier.verify(request)
+        if is_aws_signed(request):
+            request = self._translate_s3(request, target, params)
+            params = drop_aws_params(params)
         if not target.bucket:
             return self._handle_account(request, target, params, request_id)
         if target.plane == "cos" and self._creates_bucket(request, target, params):
@@ -373,6 +404,12 @@ class TencentCI:
         if target.plane == "cos" or (not target.key and "style" in params):
             return self.object_plane.handle(context)
         return self._handle_ci(context)
+
+    def _translate_s3(self, request: Request, target: Target, params: Mapping[str, str]) -> Request:
+        if target.plane != "cos":
+            message = "CI takes signatures of COS only (q-sign-algorithm=sha1)."
+            raise ErrorResponse(403, "InvalidAuthorization", message)
+        return translate_request(request, params)
 
     def _allows_everyone(self, request: Request, target: Target, params: Mapping[str, str]) -> bool:
         """Return whether a request needs no signature: a public object, listing or bucket."""
@@ -399,6 +436,8 @@ class TencentCI:
         self, request: Request, target: Target, params: Mapping[str, str], request_id: str
     ) -> Response:
         """Answer a request without a bucket: the list of buckets, on either plane."""
+        if target.plane == "cos" and target.key:
+            raise path_style_forbidden()
         if request.method != "GET":
             raise method_not_allowed()
         if target.plane == "cos":

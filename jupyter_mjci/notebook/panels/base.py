@@ -16,7 +16,6 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
@@ -28,6 +27,8 @@ from IPython.display import display
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.translation import set_language, translate
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.notebook.card_style import render_element
+from jupyter_mjci.notebook.cards import dim_html, escape_text
 from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.async_button import AsyncButton, Handler, Work
 from jupyter_mjci.notebook.panels.picture_viewer import connect_panel
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 # waiting
 SLOW_AFTER = 1.5
 SLOW_NOTICE = ("No response yet.", "Retrying until the service responds or the wait times out.")
-EMPTY_SNAPSHOT = '<p class="mjci-faint">Nothing has been submitted here yet.</p>'
+EMPTY_SNAPSHOT = "Nothing has been submitted here yet."
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 T = TypeVar("T")
 Task = event_loop.BackgroundTask[None]
@@ -329,20 +330,20 @@ class Panel(W.VBox):  # type: ignore[misc]
         source = self.session.recording
         if not source and self.session.sandbox:
             source = "sandbox"
-        name = f"<b>{escape(translate(self.title))}</b>"
-        return (
-            f'<div class="mjci-title">{name}<span class="mjci-faint">{escape(source)}</span></div>'
-        )
+        name = f"<b>{escape_text(translate(self.title))}</b>"
+        place = f'<span class="mjci-faint">{escape_text(source)}</span>'
+        return f'<div class="mjci-title">{name} {place}</div>'
 
     def _build_view(self) -> dict[str, object]:
         return {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
 
     def _build_snapshot(self) -> dict[str, object]:
-        style = f"<style>{html.STYLESHEET}</style>"
-        body = self._render_title() + (self.static_html() or EMPTY_SNAPSHOT)
+        # Without the style sheet, whose text some readers of a
+        # saved notebook would show.
+        body = self._render_title() + (self.static_html() or dim_html(EMPTY_SNAPSHOT))
         return {
             "text/plain": self.static_text(),
-            "text/html": f'{style}<div class="mjci-panel mjci-snapshot">{body}</div>',
+            "text/html": render_element("div", body, "mjci-panel mjci-snapshot"),
         }
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
@@ -363,7 +364,7 @@ class Panel(W.VBox):  # type: ignore[misc]
             hint += f" Without widgets: {self.magics}."
             fallback = {
                 "text/plain": hint,
-                "text/html": f'<p class="mjci-faint">{escape(hint)}</p>',
+                "text/html": f'<p class="mjci-faint">{escape_text(hint)}</p>',
             }
             display({**fallback, WIDGET_MIME: self._build_view()}, raw=True)
         if self._snapshot_display is None:

@@ -12,6 +12,7 @@ import ipywidgets as W
 
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
+from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.base import Panel, Task
 from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 PAGE_SIZE = 10  # tiles
 MAX_DOWNLOAD = 100  # pictures in one download
 ANY_OPTION = ("any", "")
-STATUS_OPTIONS = (ANY_OPTION, *((html.STATUS_LABELS[status], status.value) for status in Status))
+STATUS_OPTIONS = (ANY_OPTION, *((cards.STATUS_LABELS[status], status.value) for status in Status))
 
 
 class Gallery:
@@ -149,7 +150,7 @@ class Gallery:
         tooltip = f"Open {job.id}: {job.subject}"
         button = self.panel.build_button(label, tooltip, partial(self._open, job))
         fetch = partial(self.panel.session.picture, job) if job.outputs else None
-        return Tile(html.render_badge(job), button, fetch, job.id)
+        return Tile(cards.status_html(job), button, fetch, job.id)
 
     async def _open(self, job: Job) -> None:
         """Open a task as a card.

@@ -1,6 +1,6 @@
-"""Render jobs, messages and pictures as HTML, and jobs as text. No widgets here.
+"""Render messages and pictures of panels as HTML. No widgets here.
 
-Everything that came over the wire is escaped here, once.
+Jobs are rendered by `cards`, as in cells.
 """
 
 from __future__ import annotations
@@ -8,15 +8,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape as escape
 from importlib.resources import files
 from typing import Literal, TypeAlias
 
-from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import MjciError
-from jupyter_mjci.notebook.cards import STATUS_LABELS as STATUS_LABELS
-from jupyter_mjci.notebook.cards import format_label as format_label
-from jupyter_mjci.notebook.cards import format_status
+from jupyter_mjci.notebook.card_style import render_element
+from jupyter_mjci.notebook.cards import escape_text, picture_html
 
 STYLESHEET = files("jupyter_mjci.notebook.panels").joinpath("style.css").read_text("utf-8")
 AlertLevel: TypeAlias = Literal["error", "note"]
@@ -47,54 +44,9 @@ class InlineImage:
     def to_html(self) -> str:
         caption = ""
         if self.caption:
-            caption = f"<figcaption>{escape(self.caption)}</figcaption>"
-        return f"<figure>{render_img(self.data_url, self.alt, self.name)}{caption}</figure>"
-
-
-def render_img(url: str, alt: str, name: str = "") -> str:
-    """Render a picture; with a name the viewer knows whose it is."""
-    known = f' data-picture="{escape(name)}"' if name else ""
-    return f'<img src="{url}" alt="{escape(alt)}"{known}>'
-
-
-def render_header(job: Job) -> str:
-    """Render a job's action, status and ID."""
-    parts = [f"<b>{escape(job.action or 'Job')}</b>", render_badge(job)]
-    if job.id:
-        parts.append(f"<code>{escape(job.id)}</code>")
-    return f'<div class="mjci-head">{"".join(parts)}</div>'
-
-
-def render_badge(job: Job) -> str:
-    """Render a job's status as a coloured badge."""
-    return render_label(job.status, format_status(job))
-
-
-def render_label(status: str, text: str) -> str:
-    """Render any text as a badge in a status's colour."""
-    return f'<span class="mjci-badge mjci-{status}">{escape(text)}</span>'
-
-
-def render_subject(job: Job) -> str:
-    if not job.subject:
-        return ""
-    return f'<div class="mjci-subject">{escape(job.subject)}</div>'
-
-
-def render_progress(job: Job) -> str:
-    """Render the progress bar of an active job.
-
-    It is indeterminate without a percentage.
-    """
-    if not job.status.is_active:
-        return ""
-    label = escape(f"Progress of {job.action or 'job'} {job.id}")
-    role = f'role="progressbar" aria-label="{label}"'
-    if not job.progress:
-        return f'<div class="mjci-bar mjci-unknown" {role}><i></i></div>'
-    value = f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{job.progress}"'
-    bar = f'<i style="width:{job.progress}%"></i>'
-    return f'<div class="mjci-bar" {role} {value}>{bar}</div>'
+            caption = f"<figcaption>{escape_text(self.caption)}</figcaption>"
+        picture = picture_html(self.data_url, self.alt, "mjci-picture", self.name)
+        return render_element("figure", picture + caption)
 
 
 def render_images(images: Sequence[InlineImage], *, preview: bool = False) -> str:
@@ -106,12 +58,12 @@ def render_images(images: Sequence[InlineImage], *, preview: bool = False) -> st
     elif len(images) == 2:
         classes.append("mjci-pair")
     figures = "".join(image.to_html() for image in images)
-    return f'<div class="{" ".join(classes)}">{figures}</div>'
+    return render_element("div", figures, " ".join(classes))
 
 
 def render_thumbnail(url: str, alt: str, name: str = "") -> str:
     """Render a thumbnail from its data URL."""
-    return f'<div class="mjci-thumb">{render_img(url, alt, name)}</div>'
+    return f'<div class="mjci-thumb">{picture_html(url, alt, name=name)}</div>'
 
 
 def error_lines(error: BaseException) -> tuple[str, ...]:
@@ -132,20 +84,14 @@ def render_alert(message: Sequence[str], *, level: AlertLevel = "error") -> str:
     css_class, role = ("mjci-alert", "alert")
     if level == "note":
         css_class, role = ("mjci-alert mjci-note", "status")
-    first, *rest = map(escape, message)
+    first, *rest = map(escape_text, message)
     more = "".join(f"<div>{line}</div>" for line in rest)
-    return f'<div class="{css_class}" role="{role}"><b>{first}</b>{more}</div>'
+    return render_element("div", f"<b>{first}</b>{more}", css_class, role=role)
 
 
 def render_status(text: str) -> str:
     """Render a line that says what a list shows, and that screen readers announce."""
-    return f'<span class="mjci-faint" role="status">{escape(text)}</span>'
-
-
-def format_job(job: Job) -> str:
-    """Format a job as one line of text."""
-    parts = (job.action or "Job", job.id, format_status(job), job.subject)
-    return " · ".join(part for part in parts if part)
+    return f'<span class="mjci-faint" role="status">{escape_text(text)}</span>'
 
 
 def format_size(size: int) -> str:

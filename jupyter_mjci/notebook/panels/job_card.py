@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
-from html import escape
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -19,10 +18,9 @@ import ipywidgets as W
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.client.outcomes import allow_unconfirmed
-from jupyter_mjci.client.translation import translate
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.history.image_archive import is_grid
-from jupyter_mjci.notebook import images
+from jupyter_mjci.notebook import cards, images
 from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Panel
@@ -340,9 +338,7 @@ class Card:
         """Show the current node."""
         node = self.current
         job = node.job
-        self.header.value = (
-            html.render_header(job) + html.render_subject(job) + html.render_progress(job)
-        )
+        self.header.value = cards.live_html(job)
         self._render_pictures(node)
         self.lineage.value = f'<div class="mjci-lineage">{node.lineage}</div>'
         self._render_message(node)
@@ -398,7 +394,7 @@ class Card:
             button.disabled = ancestor is node
             buttons.append(button)
         for child in node.children:
-            name = f"→ {child.label} ({html.format_label(child.job.status)})"
+            name = f"→ {child.label} ({cards.format_label(child.job.status)})"
             buttons.append(self._build_node_button(child, name, f"On to {child.label}"))
         return buttons
 
@@ -410,7 +406,7 @@ class Card:
         widgets = []
         for button in node.job.buttons:
             handler = partial(self._run_action, node, button)
-            label, tooltip = _format_button(button), _format_tooltip(button)
+            label, tooltip = cards.format_button(button), _format_tooltip(button)
             widget = self.panel.build_button(label, tooltip, handler)
             if button.used or button.name in pressed:
                 widget.add_class("mjci-done")
@@ -434,13 +430,13 @@ class Card:
 
     def static_html(self) -> str:
         nodes = "".join(map(_render_snapshot, self.root.walk()))
-        return f'<div class="mjci-card">{nodes}</div>'
+        return f"<div>{nodes}</div>"
 
     def static_text(self) -> str:
         lines = []
         for node in self.root.walk():
             indent = "  " * len(node.get_path())
-            lines.append(indent + html.format_job(node.job))
+            lines.append(indent + cards.format_line(node.job))
         return "\n".join(lines)
 
 
@@ -452,11 +448,10 @@ def _render_snapshot(node: JobNode) -> str:
         # root's.
         job = replace(job, subject="")
         labels = " › ".join(ancestor.label for ancestor in node.get_path())
-        path = f'<div class="mjci-faint">{escape(labels)}</div>'
+        path = cards.dim_html(labels)
     parts = (
         path,
-        html.render_header(job),
-        html.render_subject(job),
+        cards.card_html(job),
         html.render_images(node.snapshot_pictures),
         html.render_alert(node.message),
     )
@@ -467,22 +462,13 @@ def _default_message(node: JobNode) -> Sequence[str]:
     """Return what a job's status says, for a node without a message of its own."""
     job = node.job
     if job.status in (Status.FAILED, Status.CANCELLED):
-        lines = (f"{job.action or 'The job'} {html.format_label(job.status)}.", job.reason)
+        name = job.action or "The job"
+        reason = cards.failure_reason(job)
+        lines = (f"{name} {cards.format_label(job.status)}.", reason)
         return [line for line in lines if line]
     if job.status is Status.NEEDS_INPUT:
         return "The service needs your input.", get_hint(node)
     return ()
-
-
-def _format_button(button: Button) -> str:
-    """Return the text of a button: its emoji and its label.
-
-    Discord's own emoji have only a name ("upscale_1"), which is
-    not shown.
-    """
-    emoji = "" if button.emoji.isascii() else button.emoji
-    label = translate(button.label) or translate(button.alias).capitalize()
-    return f"{emoji} {label}".strip() or button.custom_id
 
 
 def _format_tooltip(button: Button) -> str:

@@ -10,6 +10,7 @@ import ipywidgets as W
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.widgets import (
@@ -169,6 +170,6 @@ def _render_job(job: Job) -> str:
     rule = _get_raw(job, "Operation", "PicProcess", "ProcessRule")
     submitted = f"{job.submitted:%Y-%m-%d %H:%M:%S}" if job.submitted else ""
     parts = (job.subject, rule, job.reason, submitted)
-    facts = html.escape(" · ".join(part for part in parts if part))
-    job_id = html.escape(job.id)
-    return f"{html.render_badge(job)} <code>{job_id}</code> <span>{facts}</span>"
+    facts = cards.escape_text(" · ".join(part for part in parts if part))
+    job_id = cards.escape_text(job.id)
+    return f"{cards.status_html(job)} <code>{job_id}</code> <span>{facts}</span>"

@@ -7,6 +7,7 @@ from functools import partial
 
 import ipywidgets as W
 
+from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel, Task
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
@@ -156,7 +157,7 @@ class ObjectBrowser:
         tooltip = f"Choose {stored.key}, {html.format_size(stored.size)}"
         button = self.panel.build_button(name, tooltip, partial(self._choose, stored.key))
         return Tile(
-            html.escape(extension[:5] or "–"),
+            cards.escape_text(extension[:5] or "–"),
             button,
             fetch if extension in IMAGE_EXTENSIONS else None,
         )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import ipywidgets as W
 
+from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.controls import Control, TemplatedControl, build_control
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
@@ -112,8 +113,8 @@ class Block:
 
     def _build_header(self, editor: RuleEditor) -> W.Widget:
         spec = self.operation
-        title = f"<b>{html.escape(format_title(spec.name))}</b>"
-        help_text = f'<span class="mjci-faint">{html.escape(spec.help)}</span>'
+        title = f"<b>{cards.escape_text(format_title(spec.name))}</b>"
+        help_text = f'<span class="mjci-faint">{cards.escape_text(spec.help)}</span>'
         label = W.HTML(f"{title} {help_text}").add_class("mjci-grow")
         actions = (
             ("↑", "Earlier", partial(editor.move_block, self, -1)),

@@ -20,6 +20,8 @@ import ipywidgets as W
 
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.imaging.similarity import compare_result, load_gray
+from jupyter_mjci.notebook import cards
+from jupyter_mjci.notebook.card_style import render_element
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel, Task
 from jupyter_mjci.notebook.panels.html import InlineImage
@@ -102,7 +104,7 @@ class RulePreview:
         result = (await self.panel.session.preview(rule, self._content)).result
         if result.info is not None:
             text = json.dumps(result.info, ensure_ascii=False, indent=2)
-            after = f'<pre class="mjci-json">{html.escape(text)}</pre>'
+            after = f'<pre class="mjci-json">{cards.escape_text(text)}</pre>'
         else:
             image = await _run_in_thread(partial(_make_result_image, result))
             after = image.to_html()
@@ -115,7 +117,7 @@ class RulePreview:
     def _render(self, after: str) -> None:
         before = self._original.to_html() if self._key else ""
         after_box = f'<div class="mjci-after">{after}</div>'
-        self.pictures.value = f'<div class="mjci-pictures mjci-pair">{before}{after_box}</div>'
+        self.pictures.value = render_element("div", before + after_box, "mjci-pictures mjci-pair")
         self.box.remove_class("mjci-stale")
 
 

@@ -13,7 +13,7 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.jobs.spending import describe_today
-from jupyter_mjci.notebook.panels import html
+from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Task
 from jupyter_mjci.notebook.panels.gallery import jobs_from_rows
@@ -180,13 +180,13 @@ class StatusPanel(TablePanel):
         counts = self.frame["status"].value_counts()
         badges = []
         for status in ACTIVE_STATUSES:
-            text = f"{html.format_label(status)}: {counts.get(status, 0)}"
-            badges.append(html.render_label(status, text))
+            text = f"{cards.format_label(status)}: {counts.get(status, 0)}"
+            badges.append(cards.badge_html(status, text))
         return " ".join(badges)
 
     def _render_today(self) -> str:
         text = describe_today(self.session.client, self.session.settings.prices)
-        return f'<div class="mjci-faint">{translate(TODAY)}: {html.escape(text)}</div>'
+        return f'<div class="mjci-faint">{translate(TODAY)}: {cards.escape_text(text)}</div>'
 
     def _on_event(self, event: str, _: object) -> None:
         """Reload soon after a job was seen. Called in any thread."""
@@ -207,5 +207,5 @@ class StatusPanel(TablePanel):
 
 def _render_service_state(service: str, state: str) -> str:
     status = Status.SUCCEEDED if state == REACHABLE else Status.FAILED
-    badge = html.render_label(status, service)
-    return f'<div>{badge} <span class="mjci-faint">{html.escape(state)}</span></div>'
+    badge = cards.badge_html(status, service)
+    return f'<div>{badge} <span class="mjci-faint">{cards.escape_text(state)}</span></div>'

@@ -11,6 +11,7 @@ import ipywidgets as W
 
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.jobs.study import Study
+from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel, Task
 from jupyter_mjci.notebook.panels.job_card import Card
@@ -81,7 +82,7 @@ class StudyPanel(Panel):
         button = self.build_button(label, f"Open {job.id}: {label}", partial(self._open, job))
         button.disabled = not job.id
         fetch = partial(self.session.picture, job) if job.outputs else None
-        return Tile(html.render_badge(job), button, fetch, job.id)
+        return Tile(cards.status_html(job), button, fetch, job.id)
 
     async def _open(self, job: Job) -> None:
         self.add(Card(self, job, label=job.action.capitalize(), on_remove=self.remove))

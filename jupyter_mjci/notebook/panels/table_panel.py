@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import ipywidgets as W
 
+from jupyter_mjci.notebook import cards
+from jupyter_mjci.notebook.card_style import render_element
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.widgets import build_button, build_row, set_visible
@@ -243,12 +245,12 @@ class TablePanel(Panel):
 
     def static_html(self) -> str:
         if self.filtered is None or self.filtered.empty:
-            return f'<p class="mjci-faint">{html.escape(self._get_empty_message())}</p>'
+            return cards.dim_html(self._get_empty_message())
         first = self._page * PAGE_SIZE
         rows = self.filtered.iloc[first : first + PAGE_SIZE]
         count = f"{first + 1}–{first + len(rows)} of {len(self.filtered)}"
         table = _format_columns(rows).to_html(index=False, border=0, escape=True)
-        return f'<p class="mjci-faint">{count}</p><div class="mjci-table">{table}</div>'
+        return cards.dim_html(count) + render_element("div", table, "mjci-table")
 
     def static_text(self) -> str:
         if self.filtered is None or self.filtered.empty:
@@ -286,7 +288,7 @@ def _format_columns(rows: pd.DataFrame) -> pd.DataFrame:
         if str(column.dtype).startswith("datetime64"):
             visible[name] = column.dt.strftime("%Y-%m-%d %H:%M:%S")
         elif name == "status":
-            visible[name] = column.map(html.STATUS_LABELS)
+            visible[name] = column.map(cards.STATUS_LABELS)
         elif name in ("queue_time", "run_time"):
             seconds = column.dt.total_seconds()
             visible[name] = seconds.map("{:.1f} s".format, na_action="ignore")

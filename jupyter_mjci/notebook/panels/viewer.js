@@ -11,7 +11,7 @@ img[data-viewer] { cursor: zoom-in }
 img[data-viewer]:focus-visible, .mjci-compare [role=slider]:focus-visible { outline: 3px solid var(--jp-brand-color1, #1976d2);
   outline-offset: 2px }
 .mjci-thumb img[data-viewer]:focus-visible { outline-offset: -3px }
-.mjci-stars { color: #c77700; font-size: 13px; letter-spacing: 1px; line-height: 1.3; display: block }
+.mjci-stars { color: #9a5b00; font-size: 13px; letter-spacing: 1px; line-height: 1.3; display: block }
 .jp-mod-dark .mjci-stars, [data-jp-theme-light=false] .mjci-stars { color: #ffb74d }
 .mjci-thumb .mjci-stars { position: absolute; right: 2px; bottom: 2px; padding: 0 4px; border-radius: 4px;
   background: var(--jp-layout-color1, #fff) }
@@ -48,7 +48,7 @@ dialog.mjci-viewer::backdrop { background: rgba(0, 0, 0, .6) }
 .mjci-viewer :is(button, input):focus-visible, .mjci-compare-toggle:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2);
   outline-offset: 1px }
 .mjci-viewer button[aria-checked], .mjci-viewer button[aria-pressed=true] { font-weight: 600 }
-.mjci-viewer .mjci-star { padding: 0 4px; border-color: transparent; background: none; font-size: 20px; line-height: 26px; color: #c77700 }
+.mjci-viewer .mjci-star { padding: 0 4px; border-color: transparent; background: none; font-size: 20px; line-height: 26px; color: #9a5b00 }
 [data-jp-theme-light=false] .mjci-viewer .mjci-star { color: #ffb74d }
 .mjci-viewer input { flex: 1 1 8em; min-width: 5em; max-width: 20em; height: 26px; box-sizing: border-box; padding: 0 6px; border-radius: 4px;
   border: 1px solid rgba(128, 128, 128, .6); background: var(--jp-layout-color0, #fff); color: inherit; font: inherit }

@@ -6,8 +6,9 @@ One table serves the check, the panel's fields, the completion and
 the documentation. It lists the flags of every version, because a
 proxy may offer any of them; where documents of versions differ,
 the widest range counts. The check is about what certainly goes
-wrong: text in quotation marks is never looked at, and what might
-be prose is left alone.
+wrong: what might be prose is left alone. Midjourney knows no
+quotation marks, so a flag between them takes the closing one into
+its value.
 
 Sources: public guides to Midjourney's parameters, for versions 1
 to 8.1, Niji 4 to 7 and Video 1. Where they disagree, or a range is
@@ -24,7 +25,13 @@ from itertools import pairwise
 from typing import Literal
 from unicodedata import normalize
 
-from jupyter_mjci.client.prompt_words import DASHES, is_flag, split_dashes, split_words
+from jupyter_mjci.client.prompt_words import (
+    DASHES,
+    QUOTATION,
+    is_flag,
+    split_dashes,
+    split_words,
+)
 from jupyter_mjci.errors import PreflightError
 
 ValueKind = Literal["switch", "number", "integer", "ratio", "choice", "version", "text"]
@@ -449,6 +456,7 @@ def check_prompt(
             video has no picture; says what to change
     """
     for variant in list_variants(prompt):
+        _check_quotations(variant)
         words = split_words(variant)
         _check_spelling(words, other_flags, others_are_text)
         written = list(_iter_flags(words))
@@ -575,6 +583,23 @@ def _take_values(words: Sequence[str]) -> Iterator[str]:
 
 
 # --- checks -----------------------------------------------------
+
+
+def _check_quotations(prompt: str) -> None:
+    """Refuse flags in quotation marks: all where they enclose the prompt, else those with values.
+
+    What looks like a switch may be text of a sign: "go --fast".
+    """
+    for quotation in QUOTATION.findall(prompt):
+        encloses_all = quotation == prompt.strip()
+        # A first word touches the quotation mark: it is text.
+        for word in re.findall(r"(?<=\s)\S+", quotation[1:-1]):
+            flag = FLAGS_BY_NAME.get(word.casefold())
+            if (is_flag(word) and encloses_all) or (flag and flag.kind != "switch"):
+                raise PreflightError(
+                    f"{word} stands in quotation marks, which would be part of its value.",
+                    hint=f"Leave them out, or write it behind them. {AS_IS_HINT}",
+                )
 
 
 def _check_spelling(

@@ -148,17 +148,6 @@ def test_wrong_signature_is_refused_for_public_objects(client: CosClient) -> Non
     assert client.ci.handle(Request("GET", COS_HOST, "/p", "", headers, b"")).status == 403
 
 
-def test_signature_of_s3_is_refused_with_what_to_use(client: CosClient) -> None:
-    headers = {"host": COS_HOST, "authorization": "AWS4-HMAC-SHA256 Credential=x/y"}
-    for request in (
-        Request("GET", COS_HOST, "/note.txt", "", headers, b""),
-        Request("GET", COS_HOST, "/note.txt", "X-Amz-Signature=1", {"host": COS_HOST}, b""),
-    ):
-        answer = client.ci.handle(request)
-        assert answer.status == 501
-        assert "moto" in parse_response(answer)["Message"]
-
-
 # -- styles, versions, storage classes, tags
 
 
@@ -214,6 +203,29 @@ def test_versions_of_a_bucket_without_versioning_are_listed(client: CosClient) -
     row = second["Version"]
     assert (first["Version"]["Key"], row["Key"]) == ("in/a.png", "note.txt")
     assert (row["VersionId"], row["IsLatest"], row["Size"]) == ("null", "true", "10")
+
+
+def get_code(response: Response) -> tuple[int, str]:
+    return response.status, parse_response(response)["Code"]
+
+
+def test_other_version_is_never_the_object_itself(client: CosClient) -> None:
+    """Otherwise the deletion of an old version would delete the object."""
+    other = {"versionId": "MTg0NDY3NDI1MzM2"}
+    source = {"x-cos-copy-source": f"{COS_HOST}/note.txt?versionId=MTg0NDY3NDI1MzM2"}
+    for method in ("GET", "DELETE"):
+        answer = client.cos(method, "/note.txt", other)
+        assert get_code(answer) == (404, "NoSuchVersion")
+    assert get_code(client.cos("PUT", "/copy", None, b"", source)) == (404, "NoSuchVersion")
+    assert client.cos("GET", "/note.txt", {"versionId": "null"}).status == 200
+    rows = "".join(
+        f"<Object><Key>note.txt</Key><VersionId>{version}</VersionId></Object>"
+        for version in ("MTg0", "null")
+    )
+    result = parse_response(client.cos("POST", "/", {"delete": ""}, f"<Delete>{rows}</Delete>"))
+    assert result["Deleted"] == {"Key": "note.txt", "VersionId": "null"}
+    assert (result["Error"]["VersionId"], result["Error"]["Code"]) == ("MTg0", "NoSuchVersion")
+    assert client.cos("GET", "/note.txt").status == 404
 
 
 def test_storage_class_is_kept(client: CosClient) -> None:

@@ -209,7 +209,7 @@ def test_status_panel_shows_unreachable_and_recovered_service(
     monkeypatch.setattr(slow_session.mj, "queue", lambda: _Failing())
     click_and_wait(panel, panel.refresh_button)
     assert (
-        'mjci-FAILED">Midjourney</span> <span class="mjci-faint">The proxy does not answer.'
+        'Midjourney</span> <span class="mjci-faint">The proxy does not answer.'
         in panel.summary.value
     )
     monkeypatch.setattr(slow_session.mj, "queue", queue)

@@ -8,6 +8,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import anywidget.widget
@@ -18,7 +19,9 @@ from PIL import Image
 import jupyter_mjci as mjci
 from jupyter_mjci import errors
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.notebook.panels import PANEL_TYPES, async_button, base, form, html, subshells
+from jupyter_mjci.notebook import cards
+from jupyter_mjci.notebook.cards import escape_text
+from jupyter_mjci.notebook.panels import PANEL_TYPES, async_button, base, form, subshells
 from jupyter_mjci.session import Session
 
 TIMEOUT = 60  # seconds
@@ -333,7 +336,22 @@ def test_failed_task_shows_its_reason_on_the_card(open_panel: Callable[[str], An
     card = panel._cards[0]
     assert card.current.job.status is Status.FAILED
     assert card.current.job.reason
-    assert html.escape(card.current.job.reason) in card.message.value
+    assert escape_text(card.current.job.reason) in card.message.value
+    assert escape_text(card.current.job.reason) in panel.static_html()
+
+
+def test_panel_shows_a_job_as_a_cell_does(open_panel: Callable[[str], Any]) -> None:
+    """With the same facts and words, live and saved; a finished one has no bar."""
+    panel = submit_prompt(open_panel)
+    card = panel._cards[0]
+    job = card.current.job
+    assert cards.job_html(job) in card.header.value
+    assert cards.card_html(job) in panel.static_html()
+    assert "progressbar" not in card.header.value
+    card.current.job = replace(job, status=Status.RUNNING, progress=42)
+    card.render()
+    assert "running 42%" in card.header.value
+    assert cards.progress_bar_html(card.current.job) in card.header.value
 
 
 def test_html_in_a_prompt_is_escaped_in_card_and_snapshot(open_panel: Callable[[str], Any]) -> None:
@@ -534,5 +552,6 @@ def test_mimebundle_has_widget_view_and_readable_snapshot(open_panel: Callable[[
         for word in ("a red fox", first.id, second.id, "UPSCALE", "succeeded"):
             assert word in bundle[mime]
     assert 'src="data:image/jpeg;base64,' in bundle["text/html"]
+    assert "<style" not in bundle["text/html"]
     panel.close()
     assert base.WIDGET_MIME not in panel._repr_mimebundle_()
