@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -32,6 +33,7 @@ from jupyter_mjci.history.delta import (
     _make_nulls,
     _make_writer_properties,
 )
+from jupyter_mjci.history.history import History
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
 from tests.benchmarks.figures import Figure, faster, in_turns, main, peak, within
@@ -41,7 +43,7 @@ DAYS = 730
 END = datetime(2026, 1, 1, tzinfo=UTC)
 ROUNDS = 5
 SLICE = 100_000
-HEAP = 600e6  # bytes that the standard analysis may hold at most
+HEAP = 600e6  # bytes that the standard analysis and a report may hold at most
 
 
 def figures() -> Iterator[Figure]:
@@ -286,6 +288,7 @@ def measure_lakes(folder: Path) -> Iterator[Figure]:
     large = make_lake(folder, ROWS)
     yield from measure_merges(folder, small, large)
     yield from measure_overlays(folder, middle)
+    yield from measure_reports(folder, middle)
     yield from measure_analyses(large)
     yield measure_cluster(large)
 
@@ -342,6 +345,16 @@ def measure_overlays(folder: Path, lake: Lake) -> Iterator[Figure]:
         "the lake alone",
         1.5,
     )
+
+
+def measure_reports(folder: Path, lake: Lake) -> Iterator[Figure]:
+    """Measure the report of 1,000,000 jobs, from a lake and from a journal: one pass over each."""
+    path = folder / "report.journal"
+    make_journal(path, 1_000_000).close()
+    for method, source in (("lake_report", lake.url), ("journal_report", str(path))):
+        run = run_in_process(method, source)
+        name = f"{method.replace('_', ' ')} of 1,000,000: peak"
+        yield within(name, run["bytes"], HEAP, "bar", 1, "MB")
 
 
 def measure_analyses(lake: Lake) -> Iterator[Figure]:
@@ -415,10 +428,22 @@ def analyse_with_pandas(url: str) -> pd.DataFrame:
     )
 
 
+def report_lake(url: str) -> None:
+    Lake(url).mjci.report(Path(url).with_suffix(".html"))
+
+
+def report_journal(path: str) -> None:
+    journal = Journal(Path(path))
+    History(journal, time.time).report(Path(path).with_suffix(".html"))
+    journal.close()
+
+
 METHODS: dict[str, Callable[[str], Any]] = {
     "ours": analyse_with_lake,
     "hand": analyse_by_hand,
     "pandas": analyse_with_pandas,
+    "lake_report": report_lake,
+    "journal_report": report_journal,
 }
 
 
@@ -442,8 +467,6 @@ def measure_cluster(lake: Lake) -> Figure:
 
 def scan(url: str) -> None:
     """Read a lake on two workers, and print how many rows there were and how long it took."""
-    import time
-
     from distributed import Client, LocalCluster
 
     begin = time.perf_counter()
