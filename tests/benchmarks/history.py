@@ -118,7 +118,8 @@ def read_with_pandas(db: sqlite3.Connection) -> pd.DataFrame:
     """Read the same frame from the same table with pandas."""
     names = (
         "service, id, action, status, progress, subject, submitted, started, finished, reason,"
-        " parent, user_data, origin"
+        " parent, user_data, origin, account, queue, rule, bucket, size_in, size_out, cost,"
+        " final_prompt"
     )
     more = "replace(outputs, char(10), ' ') AS outputs, button_names AS buttons"
     frame = pd.read_sql(f"SELECT {names}, {more} FROM jobs ORDER BY submitted", db)
@@ -135,9 +136,16 @@ def read_with_pandas(db: sqlite3.Connection) -> pd.DataFrame:
         "parent",
         "user_data",
         "origin",
+        "account",
+        "queue",
+        "rule",
+        "bucket",
+        "final_prompt",
     ):
         frame[name] = frame[name].astype("string").replace("", pd.NA)
-    frame["progress"] = frame["progress"].astype("Int64")
+    for name in ("progress", "size_in", "size_out"):
+        frame[name] = frame[name].astype("Int64")
+    frame["cost"] = frame["cost"].astype("Float64")
     frame["status"] = pd.Categorical(frame["status"], [status.value for status in Status])
     frame["queue_time"] = frame["started"] - frame["submitted"]
     frame["run_time"] = frame["finished"] - frame["started"]
@@ -159,6 +167,7 @@ def read_with_pandas(db: sqlite3.Connection) -> pd.DataFrame:
         "parent",
         "user_data",
         "origin",
+        *ADDED_COLUMNS,
     ]
     return frame[order]
 
