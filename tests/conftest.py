@@ -4,6 +4,7 @@ allowed.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,13 @@ import pytest
 
 # Where another environment than this one is active, IPython warns, and imports from it.
 os.environ.pop("VIRTUAL_ENV", None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave out thousands of tests and their modules where garbage is looked for: they stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

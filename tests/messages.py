@@ -14,7 +14,14 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+import jupyter_mjci
 from jupyter_mjci.client.translation import DOMAIN, FOLDER, LANGUAGES
+from jupyter_mjci.imaging.rule_syntax import OPERATIONS
+from jupyter_mjci.notebook.panels.controls import label_parameter
+from jupyter_mjci.notebook.panels.form import format_label
+from jupyter_mjci.notebook.panels.midjourney import FORM_LABELS
+from jupyter_mjci.notebook.panels.rule_editor import JSON_OPERATIONS, format_title
+from jupyter_mjci.notebook.params import parse_signature
 
 PACKAGE = FOLDER.parent
 # Which arguments of a call are shown: a label and a tooltip.
@@ -23,6 +30,7 @@ LABELLED = {
     "build_button": slice(2),
     "build_submit": slice(2),
     "build": slice(2),
+    "_build_toggle": slice(1),
     "build_heading": slice(1),
     "CardAction": slice(1, 3),
 }
@@ -33,7 +41,25 @@ PANELS = PACKAGE / "notebook"
 
 def find_messages() -> set[str]:
     """Return every text of the package that is shown translated."""
-    return {text for path in PACKAGE.rglob("*.py") for text in _find_in(path) if text.strip()}
+    literals = {text for path in PACKAGE.rglob("*.py") for text in _find_in(path) if text.strip()}
+    return literals | find_labels()
+
+
+def find_labels() -> set[str]:
+    """Return the labels of forms that are made of names: of parameters, rules and their values."""
+    with jupyter_mjci.sandbox() as session:
+        builders = [getattr(session.mj, name) for name in FORM_LABELS]
+        params = [
+            param
+            for builder in (*builders, session.ci.picture_job)
+            for param in parse_signature(builder)
+        ]
+    operations = [each for name, each in OPERATIONS.items() if name not in JSON_OPERATIONS]
+    return {
+        *map(format_label, params),
+        *(format_title(each.name) for each in operations),
+        *(label_parameter(param.name) for each in operations for param in each.parameters),
+    }
 
 
 def _find_in(path: Path) -> Iterator[str]:

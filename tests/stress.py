@@ -23,10 +23,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.calls import Call
@@ -140,17 +142,20 @@ def is_done(session: Session) -> bool:
     return is_settled and not session.journal.active_jobs()
 
 
-def hasten() -> None:
+@contextmanager
+def hastened() -> Iterator[None]:
     """Let this process wait less long than in life, as the service does."""
-    submission.get_settling_time = lambda _: SETTLING_TIME
-    journal_writer.LEASE_DURATION = LEASE_DURATION
-    journal_writer.UPKEEP_INTERVAL = LEASE_DURATION / 4
+    intervals = {"LEASE_DURATION": LEASE_DURATION, "UPKEEP_INTERVAL": LEASE_DURATION / 4}
+    with (
+        patch.object(submission, "get_settling_time", lambda _: SETTLING_TIME),
+        patch.multiple(journal_writer, **intervals),
+    ):
+        yield
 
 
 def run_worker(account: dict[str, Any], home: Path, count: int) -> None:
     """Resume, then submit the rest, again while some were refused."""
-    hasten()
-    with connect(account, home) as session:
+    with hastened(), connect(account, home) as session:
         for _ in range(MAX_ROUNDS):
             session.resume(poll_interval=0.3).run()
             submitted = list_numbers(session, "pending", "accepted", "unknown")
@@ -250,8 +255,7 @@ def _start_process(account: Mapping[str, Any], home: Path, count: int) -> subpro
 
 
 def _judge(session: Session, count: int, faults: int, kills: int, started_at: float) -> Outcome:
-    hasten()
-    with session:
+    with hastened(), session:
         unknown = list_numbers(session, "pending", "unknown")
         session.resume(poll_interval=0.3).run()
         known = [

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
+from typing import Any
 
+import ipywidgets as W
 import pytest
 from babel.messages.mofile import read_mo
 
@@ -68,6 +71,37 @@ def test_every_button_of_the_proxy_has_a_chinese_name(session: Session) -> None:
     for action in (*list_actions(job), *list_actions(upscaled)):
         words = translate(action.label)
         assert not any(letter.isascii() and letter.islower() for letter in words), words
+
+
+# What stays as it is in any language: values of the services,
+# columns of frames, names of zones.
+NAMES = re.compile(
+    r"[\W\d]*$|[A-Z_]+|[UV]\d|service|action|origin|account|queue|rule|bucket|reason|fast|relax|turbo|Url|high|low"
+    r"|vid[\w.]+|Kafka|Midjourney|Tencent CI|(north|south|center)?(east|west)?|\d+:\d+|[\w-]+/"
+)
+
+
+@pytest.mark.parametrize("kind", list_panel_kinds())
+def test_labels_of_panels_are_chinese(session: Session, kind: str) -> None:
+    """Of every field, also of those that are folded away, and of what can be chosen."""
+    job = session.follow(session.mj.imagine("a red fox")).run()
+    panel: Any = jupyter_mjci.panel(kind, session=session)
+    if kind == "mj":
+        panel.task.value = "video"
+        panel._add_card(job, "Imagine")
+    if kind == "ci":
+        panel.rule.value = "imageMogr2/thumbnail/600x/blur/8x5|watermark/2/text/bWpjaQ"
+    panel.wait()
+    labels = []
+    for widget in walk_widgets(panel):
+        if not isinstance(widget, W.Combobox):
+            labels += getattr(widget, "_options_labels", ())
+        # A switch of a rule is named by what it does.
+        if not isinstance(widget, W.Checkbox):
+            labels.append(getattr(widget, "description", ""))
+    panel.close()
+    english = {label for label in labels if label.isascii() and not NAMES.fullmatch(label)}
+    assert not english, english
 
 
 @pytest.mark.parametrize("kind", list_panel_kinds())

@@ -211,6 +211,36 @@ class Call(Generic[T]):
         return await self.sender.fetch(self)
 
 
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+class FailedCall(Call[T]):
+    """The call of a row whose builder failed: sending it raises the builder's error.
+
+    So the row fails as any other may, and ends none of them.
+
+    Args:
+        error: what the builder raised
+    """
+
+    error: Exception
+
+    async def _send(self) -> T:
+        raise self.error
+
+
+def build_failed_call(like: Call[T], error: Exception) -> FailedCall[T]:
+    """Build the call of a row whose builder failed, beside one that was built."""
+    return FailedCall(
+        service=like.service,
+        name=like.name,
+        method="",
+        path="",
+        parse=like.parse,
+        sender=like.sender,
+        job_count=0,
+        error=error,
+    )
+
+
 def _describe_body(body: bytes) -> str:
     """Return a text as it is sent, shortened; of anything else its size."""
     try:

@@ -6,21 +6,26 @@ It is frozen: a later state of the job is another `Job`.
 
 from __future__ import annotations
 
+import logging
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import SupportsIndex
+from typing import SupportsIndex, TypeVar
 
 import msgspec
 
 from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.client.response_text import shorten
 from jupyter_mjci.client.translation import mark
-from jupyter_mjci.errors import InvalidRequest, sanitize
+from jupyter_mjci.errors import InvalidRequest, MjciError, sanitize
+
+T = TypeVar("T")
+LOG = logging.getLogger(__name__)
+LOG.addHandler(logging.NullHandler())
 
 # Submissions without a user's own text carry a marker in `state`
 # or UserData, by which they are found again when the response is
@@ -304,6 +309,38 @@ class Job:
 # The reason of a job that we gave up, and the service did not
 # end: whatever the service reports later counts.
 LOST_REASON = "The service no longer lists this job. Submit it again."
+
+
+def parse_each(
+    records: Iterable[T],
+    parse: Callable[[T], Job],
+) -> list[Job]:
+    """Parse the records of a listing.
+
+    A record for which the parser fails, with an error that is none
+    of ours, is logged and left out: the others are no worse for
+    it. Its job keeps the state that is known.
+
+    Args:
+        records: the records
+        parse: parses one of them
+
+    Raises:
+        Exception: that of the last one, where all fail
+    """
+    jobs = []
+    failure = None
+    for record in records:
+        try:
+            jobs.append(parse(record))
+        except MjciError:
+            raise
+        except Exception as error:
+            failure = error
+            LOG.exception("A job of a listing cannot be read.")
+    if failure is not None and not jobs:
+        raise failure
+    return jobs
 
 
 def progress_rank(job: Job) -> float:

@@ -43,6 +43,7 @@ from jupyter_mjci.history.queries import (
     TERMINAL_STATUSES,
     Grouping,
     JobSource,
+    MetricsSource,
     Query,
     check_source,
     load_jobs,
@@ -51,6 +52,7 @@ from jupyter_mjci.history.queries import (
 )
 from jupyter_mjci.history.report import (
     OPTIONAL_COLUMNS,
+    REPORT_COLUMNS,
     REQUIRED_COLUMNS,
     ReportOptions,
     write_report,
@@ -506,10 +508,10 @@ class JobAccessor:
             HistoryError: the page cannot be written
         """
         secrets = load_known_secrets().values()
-        frame = self._load_between(parse_time(since), parse_time(until))
         return write_report(
             path,
-            frame,
+            # in the report's hands only, which makes it smaller
+            self._load_between(parse_time(since), parse_time(until)),
             JobAccessor,
             partial(redact, secrets=tuple(secrets)),
             ReportOptions(tz, every, prices, archive),
@@ -518,15 +520,19 @@ class JobAccessor:
     def _load_between(self, since: datetime | None, until: datetime | None) -> pd.DataFrame:
         """Load what a report reads of the jobs submitted between two times."""
         frame = self._source
-        if not isinstance(frame, pd.DataFrame):
+        if isinstance(frame, MetricsSource):
+            frame = frame.load_jobs(REPORT_COLUMNS)
+        elif not isinstance(frame, pd.DataFrame):
             frame = self._load(REQUIRED_COLUMNS, OPTIONAL_COLUMNS)
+        if since is None and until is None:
+            return frame
         submitted = normalize_times(frame["submitted"]).dt.tz_localize("UTC")
         is_chosen = pd.Series(data=True, index=frame.index)
         if since is not None:
             is_chosen &= submitted >= since
         if until is not None:
             is_chosen &= submitted <= until
-        return frame if is_chosen.all() else frame[is_chosen]
+        return frame[is_chosen]
 
     def _load(self, required: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
         return load_jobs(self._source, required, optional)

@@ -43,7 +43,7 @@ from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS, TIME_DTYPE, get_dtype
 from jupyter_mjci.history.journal import NULL_INT, ColumnExport, Journal
 from jupyter_mjci.history.journal_frame import load_columns, make_export, to_floats
-from jupyter_mjci.history.normalization import TIME_COLUMNS, parse_limit, parse_time
+from jupyter_mjci.history.normalization import TIME_COLUMNS, parse_limit, parse_time, release_memory
 from jupyter_mjci.history.periods import parse_seconds
 from jupyter_mjci.history.queries import LOCAL_TIME, Query, aggregate_frame, aggregate_partitions
 
@@ -68,12 +68,28 @@ MAX_SMALL_FILES = 24
 # jobs of one step of a query that groups by period
 QUERY_BATCH_SIZE = 2_500_000
 ROW_GROUP_SIZE = 65_536  # rows of a row group
+# the order of a frame
+ORDER_COLUMNS = ("submitted", "id")
+# texts of which many are equal
+REPEATED_COLUMNS = (
+    "service",
+    "origin",
+    "action",
+    "status",
+    "reason",
+    "account",
+    "queue",
+    "rule",
+    "bucket",
+)
 # how often a merge starts again because another writer was faster
 MAX_COMMIT_ATTEMPTS = 60
 TABLE_CONFIGURATION = {
     "delta.targetFileSize": str(TARGET_FILE_SIZE),
     "delta.checkpointInterval": "20",
 }
+# how DuckDB's errors about files begin, whatever their class
+FILE_ERRORS = ("IO Error:", "Invalid Error:", "Failed to read file")
 TERMINAL_SQL = "('SUCCEEDED', 'FAILED', 'CANCELLED')"
 
 # A version, or a time as users write it.
@@ -497,14 +513,18 @@ class Lake:
         """
         names = FRAME_COLUMNS if columns is None else tuple(columns)
         _check_columns(_list_stored_columns(names))
-        statement = f"SELECT {', '.join(_list_stored_columns(names))} FROM jobs"
+        read = dict.fromkeys((*_list_stored_columns(names), *ORDER_COLUMNS))
+        statement = f"SELECT {', '.join(read)} FROM jobs"
         if where:
             statement += f" WHERE {where}"
-        statement += " ORDER BY submitted NULLS FIRST, id"
         rows = parse_limit(limit)
         if rows:
-            statement += f" LIMIT {rows}"
-        return _arrow_to_frame(self._query(statement), names)
+            statement += f" ORDER BY submitted NULLS FIRST, id LIMIT {rows}"
+        with self._connect_to_view() as db, _wrap_sql_errors(statement):
+            loaded = _read_columns(db.sql(statement).to_arrow_reader(ROW_GROUP_SIZE))
+        release_memory()
+        _sort_columns(loaded)
+        return _build_frame(loaded, names)
 
     def compute_metrics(self, query: Query) -> pd.DataFrame:
         """Compute the metrics of a query with DuckDB.
@@ -548,11 +568,16 @@ class Lake:
         return frame
 
     def _query(self, statement: str) -> pa.Table:
-        """Run SQL over the view `jobs`: the lake's files and the journal's changes."""
+        """Run SQL over the view `jobs`."""
+        with self._connect_to_view() as db, _wrap_sql_errors(statement):
+            return db.sql(statement).to_arrow_table()
+
+    @contextlib.contextmanager
+    def _connect_to_view(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Connect to DuckDB with the view `jobs`: the lake's files and the journal's changes."""
         with self._connect() as (db, snapshot):
             db.execute(f"CREATE VIEW jobs AS {snapshot.build_select(list(COLUMN_DTYPES))}")
-            with _wrap_sql_errors(statement):
-                return db.sql(statement).to_arrow_table()
+            yield db
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, _LakeSnapshot]]:
@@ -1175,18 +1200,74 @@ def _get_range_start(month: str, query: Query) -> datetime:
 # --- Arrow and pandas -------------------------------------------
 
 
+def _read_columns(reader: pa.RecordBatchReader) -> dict[str, pa.ChunkedArray]:
+    """Read a stream of jobs as columns, which take no more memory than their values."""
+    import numpy as np
+    import pyarrow as pa
+
+    types = {field.name: field.type for field in reader.schema}
+    chunks: dict[str, list[pa.Array]] = {name: [] for name in types}
+    for batch in reader:
+        # DuckDB's buffers have more room than needed, and are
+        # freed together only.
+        rows = pa.array(np.arange(batch.num_rows))
+        for name, parts in chunks.items():
+            if name in REPEATED_COLUMNS:
+                parts.append(batch[name].dictionary_encode())
+            else:
+                parts.append(_widen_texts(batch[name]).take(rows))
+        del batch
+        release_memory()
+    columns = {}
+    for name, kind in types.items():
+        parts = chunks.pop(name)
+        columns[name] = pa.chunked_array(parts, None if parts else kind)
+    return columns
+
+
+def _widen_texts(values: pa.Array) -> pa.Array:
+    """Return texts as those of a column, which may have more than 2 GB."""
+    import pyarrow as pa
+
+    return values.cast(pa.large_string()) if pa.types.is_string(values.type) else values
+
+
+def _sort_columns(columns: dict[str, pa.ChunkedArray]) -> None:
+    """Bring columns into the order of a frame, one after another."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # jobs without time come first
+    times = columns["submitted"].cast(pa.int64()).fill_null(NULL_INT)
+    keys = pa.table([times, columns["id"]], names=["submitted", "id"])
+    order = pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names])
+    del times, keys
+    for name in list(columns):
+        values = columns.pop(name).unify_dictionaries().combine_chunks()
+        release_memory()
+        columns[name] = values.take(order)
+        del values
+        release_memory()
+
+
 def _arrow_to_frame(table: pa.Table, columns: Sequence[str]) -> pd.DataFrame:
     """Return columns of an Arrow table as the frame that `frames` makes of the same jobs."""
+    return _build_frame(dict(zip(table.column_names, table.columns, strict=True)), columns)
+
+
+def _build_frame(loaded: dict[str, pa.ChunkedArray], columns: Sequence[str]) -> pd.DataFrame:
+    """Return columns as a frame, and free each one once it is part of it."""
     import pandas as pd
 
-    if "origin" in table.column_names:
-        place = table.column_names.index("origin")
-        table = table.set_column(place, "origin", _empty_to_null(table["origin"]))
-    series = {
-        name: _arrow_to_series(table[name], COLUMN_DTYPES[name])
-        for name in table.column_names
-        if name in COLUMN_DTYPES
-    }
+    if "origin" in loaded:
+        loaded["origin"] = _empty_to_null(loaded["origin"])
+    series = {}
+    for name in list(loaded):
+        values = loaded.pop(name)
+        if name in COLUMN_DTYPES:
+            series[name] = _arrow_to_series(values, COLUMN_DTYPES[name])
+        del values
+        release_memory()
     for name, later, earlier, _ in DURATION_COLUMNS:
         if later in series and earlier in series:
             series[name] = series[later] - series[earlier]
@@ -1195,6 +1276,7 @@ def _arrow_to_frame(table: pa.Table, columns: Sequence[str]) -> pd.DataFrame:
 
 def _arrow_to_series(values: pa.ChunkedArray, dtype: str) -> pd.Series:
     import pandas as pd
+    import pyarrow as pa
 
     if dtype == "status":
         return pd.Series(pd.Categorical(values.to_pandas(), dtype=get_dtype(dtype)))
@@ -1202,6 +1284,8 @@ def _arrow_to_series(values: pa.ChunkedArray, dtype: str) -> pd.Series:
         series: pd.Series = values.to_pandas()
         return series
     extension: Any = pd.api.types.pandas_dtype(dtype)
+    if dtype == "string":
+        values = values.cast(pa.large_string())
     return pd.Series(extension.__from_arrow__(values))
 
 
@@ -1210,7 +1294,8 @@ def _empty_to_null(values: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    return pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
+    texts = values.cast(pa.large_string())
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, texts.type), texts)
 
 
 def _list_stored_columns(columns: Sequence[str]) -> list[str]:
@@ -1258,7 +1343,7 @@ def _wrap_read_errors(url: str) -> Iterator[None]:
 
     try:
         yield
-    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+    except duckdb.Error as error:
         raise HistoryError(
             f"The lake {url} cannot be read: its files are gone or damaged.",
             detail=str(error).splitlines()[0],
@@ -1268,14 +1353,14 @@ def _wrap_read_errors(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _wrap_sql_errors(statement: str) -> Iterator[None]:
-    """Turn DuckDB's errors about a user's SQL into InvalidRequest."""
+    """Turn DuckDB's errors about a user's SQL into InvalidRequest; a stream's are an OSError."""
     import duckdb
 
     try:
         yield
-    except duckdb.IOException:
-        raise
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
+        if any(word in str(error) for word in FILE_ERRORS):
+            raise
         raise InvalidRequest(
             "DuckDB refuses this SQL.",
             detail=str(error).splitlines()[0],

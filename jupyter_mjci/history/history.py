@@ -233,8 +233,13 @@ class History:
         where, values = self._build_condition(**filters)
         if Path(path).suffix.lower() == ".ipynb":
             return write_notebook(path, options, filters)
-        frame = load_journal_frame(self._journal, where, values, REPORT_COLUMNS)
-        return write_report(path, frame, JobAccessor, self._redact, options)
+        return write_report(
+            path,
+            load_journal_frame(self._journal, where, values, REPORT_COLUMNS),
+            JobAccessor,
+            self._redact,
+            options,
+        )
 
     def load(
         self,

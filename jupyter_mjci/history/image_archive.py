@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ from jupyter_mjci.imaging.films import detect_film_format
 from jupyter_mjci.imaging.masks import Box, Point, draw_mask
 from jupyter_mjci.imaging.picture import Picture, Provenance
 from jupyter_mjci.imaging.thumbnails import identify
+
+LOG = logging.getLogger(__name__)
+LOG.addHandler(logging.NullHandler())
+# What a damaged note raises.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 
 
 class ImageMetadata(TypedDict):
@@ -142,13 +148,18 @@ class ImageArchive:
         """
         try:
             return self._load(self._get_metadata_path(job, index))
-        except (OSError, ValueError, KeyError):
+        except UNREADABLE:
             return None
 
     def __iter__(self) -> Iterator[ArchivedImage]:
         paths = list(self.folder.glob("notes/*/*.json"))
         paths.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        return map(self._load, paths)
+        for path in paths:
+            # one note that is damaged hides no other
+            try:
+                yield self._load(path)
+            except UNREADABLE:
+                LOG.exception("%s cannot be read.", path)
 
     def _get_metadata_path(self, job: Job, index: int) -> Path:
         name = re.sub(r"[^\w.-]", "_", job.id)

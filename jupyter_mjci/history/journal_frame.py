@@ -47,12 +47,14 @@ def make_export(name: str, dtype: str) -> ColumnExport:
 
 COLUMN_EXPORTS = {column.name: make_export(column.name, column.dtype) for column in COLUMNS}
 
+DURATION_NAMES = tuple(name for name, *_ in DURATION_COLUMNS)
+
 
 def load_journal_frame(
     journal: Journal,
     where: str = "1",
     parameters: Sequence[SqlValue] = (),
-    names: Collection[str] = tuple(COLUMN_EXPORTS),
+    names: Collection[str] = (*COLUMN_EXPORTS, *DURATION_NAMES),
 ) -> pd.DataFrame:
     """Return one row per job as last seen, oldest first.
 
@@ -60,8 +62,8 @@ def load_journal_frame(
         journal: the journal
         where: SQL over its table `jobs`
         parameters: its parameters
-        names: which columns, `submitted` among them; durations
-            come with their two times
+        names: which columns, `submitted` among them; a duration
+            needs its two times
     """
     import numpy as np
     import pandas as pd
@@ -79,7 +81,7 @@ def load_journal_frame(
         array = _to_pandas_array(values.pop(column.name), column.dtype)
         columns[column.name] = pd.Series(array)
         for name, later, earlier, _ in DURATION_COLUMNS:
-            if later == column.name and earlier in columns:
+            if name in names and later == column.name:
                 columns[name] = columns[later] - columns[earlier]
     return pd.DataFrame(columns, copy=False)
 

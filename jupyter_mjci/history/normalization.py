@@ -218,15 +218,23 @@ def normalize_statuses(column: pd.Series) -> pd.Series:
     import pandas as pd
 
     if isinstance(column.dtype, pd.CategoricalDtype):
-        words = list(column.cat.remove_unused_categories().cat.categories)
-    else:
-        column = column.astype("string")
-        words = list(column.dropna().unique())
-    spellings = {word: parse_status(word).value for word in words}
+        used = column.cat.remove_unused_categories()
+        words = [parse_status(word).value for word in used.cat.categories]
+        return _decode_categories(used, words)
     texts = column.astype("string")
+    spellings = {word: parse_status(word).value for word in texts.dropna().unique()}
     if any(word != status for word, status in spellings.items()):
-        texts = texts.map({str(word): status for word, status in spellings.items()})
+        texts = texts.map(spellings)
     return texts.astype("string")
+
+
+def _decode_categories(column: pd.Series, texts: Any) -> pd.Series:
+    """Return categories as the texts that stand for them; `astype` would make an object of each."""
+    import pandas as pd
+
+    words = pd.array(texts, dtype="string")
+    decoded = words.take(column.cat.codes.to_numpy(), allow_fill=True)
+    return pd.Series(decoded, index=column.index, name=column.name)
 
 
 def normalize_keys(column: pd.Series) -> pd.Series:
@@ -243,6 +251,8 @@ def normalize_keys(column: pd.Series) -> pd.Series:
         return column.astype("Int64")
     if types.is_float_dtype(dtype):
         return column.astype("Float64")
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _decode_categories(column, column.cat.categories.astype("string"))
     return column.astype("string")
 
 
@@ -254,3 +264,12 @@ def parse_statuses(statuses: str | Sequence[str]) -> tuple[str, ...]:
 
 # what stands for a missing text to group by
 NONE = "(none)"
+
+
+def release_memory() -> None:
+    """Give back what Arrow has freed, where it is installed: it keeps as much as it once needed."""
+    import sys
+
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        arrow.default_memory_pool().release_unused()

@@ -115,6 +115,15 @@ def _build_metrics() -> dict[str, nw.Expr]:
 
 
 METRICS = _build_metrics()
+# the columns of those that are not named after them
+_METRIC_COLUMNS = {
+    "first": "submitted",
+    "last": "submitted",
+    "last_started": "started",
+    "last_finished": "finished",
+    "cost_sum": "cost",
+    "cost_count": "cost",
+}
 
 
 def _keep_frame(frame: pd.DataFrame) -> pd.DataFrame:
@@ -210,22 +219,35 @@ class Query:
 
     def aggregate(self, native_frame: NativeFrame) -> NativeFrame:
         """Compute the metrics with the engine of a normalized frame, one row per group."""
-        frame = self._prepare(nw.from_native(native_frame))
+        frame = nw.from_native(native_frame)
+        # or pandas would hold the jobs twice from here on
+        del native_frame
+        frame = frame.filter(*self._build_conditions())
+        frame = self._add_columns(frame).select(*self._list_columns())
         metrics = {name: METRICS[name] for name in self.metrics}
         if self.group_keys:
             aggregates = frame.group_by(*self.group_keys).agg(**metrics)
         else:
             aggregates = frame.select(**metrics)
-        return cast("NativeFrame", aggregates.to_native())
+        return aggregates.to_native()
 
-    def _prepare(self, frame: FrameT) -> FrameT:
+    def _list_columns(self) -> list[str]:
+        """Return the columns that are grouped and aggregated; any one where jobs are counted."""
+        names = dict.fromkeys(self.group_keys)
+        for metric in set(self.metrics) - {"jobs"}:
+            name = metric.rpartition("_")[0]
+            name = name if name in self.durations else _METRIC_COLUMNS.get(metric, metric)
+            names[name] = None
+        return list(names) or [self.time_column]
+
+    def prepare(self, frame: FrameT) -> FrameT:
         """Select the jobs that count, and add the columns that the metrics and keys need."""
+        return self._add_columns(frame.filter(*self._build_conditions()))
+
+    def _add_columns(self, frame: FrameT) -> FrameT:
         is_duckdb = frame.implementation.is_duckdb()
         count_microseconds = _count_interval if is_duckdb else _subtract_timestamps
         time = nw.col(self.time_column)
-        frame = frame.filter(~time.is_null())
-        for condition in self._build_conditions():
-            frame = frame.filter(condition)
         columns = {}
         if self.spread:
             later, earlier = DURATIONS[self.spread]
@@ -240,16 +262,18 @@ class Query:
         if columns:
             frame = frame.with_columns(**columns)
         flags = {
-            name: flag.cast(nw.Int64)
+            name: flag.cast(nw.Int8)
             for name, flag in self._build_flags().items()
             if name in self.metrics
         }
         return frame.with_columns(**flags) if flags else frame
 
     def _build_conditions(self) -> list[nw.Expr]:
-        """Return what holds for the jobs that count, besides having the time."""
+        """Return what holds for the jobs that count."""
         time = nw.col(self.time_column)
-        conditions = [] if self.condition is None else [self.condition]
+        conditions = [~time.is_null()]
+        if self.condition is not None:
+            conditions.append(self.condition)
         if self.statuses:
             conditions.append(nw.col("status").is_in(self.statuses))
         if self.since is not None:
@@ -670,6 +694,6 @@ def _select_groups(frame: pd.DataFrame, query: Query, groups: pd.DataFrame) -> p
     """Return the normalized rows of some groups."""
     normalized = normalize(frame, query)
     rows = nw.from_native(normalized, eager_only=True)
-    keyed: pd.DataFrame = query._prepare(rows).to_native()
+    keyed: pd.DataFrame = query.prepare(rows).to_native()
     selected: pd.DataFrame = keyed.merge(groups, on=list(query.group_keys))
     return selected[list(normalized.columns)]

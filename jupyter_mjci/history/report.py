@@ -23,7 +23,7 @@ from jupyter_mjci.client.response_text import shorten
 from jupyter_mjci.errors import InvalidRequest, sanitize
 from jupyter_mjci.history.history_files import wrap_write_errors
 from jupyter_mjci.history.image_archive import ImageArchive
-from jupyter_mjci.history.normalization import normalize_statuses, normalize_times
+from jupyter_mjci.history.normalization import normalize_statuses, normalize_times, release_memory
 from jupyter_mjci.history.periods import Period, parse_period, parse_timezone
 from jupyter_mjci.history.plots import JobAnalyses, render_plot, select_arguments
 from jupyter_mjci.imaging.thumbnails import make_thumbnail, to_base64
@@ -38,6 +38,8 @@ MAX_THUMBNAIL_BYTES = 20_000
 _PERIOD_HOURS: Mapping[Period, int] = {"hour": 1, "day": 24, "week": 168, "month": 730}
 # Texts that tables and plots show.
 _KEY_COLUMNS = ("action", "reason", "rule", "service")
+# Texts of which many are equal.
+_REPEATED_COLUMNS = (*_KEY_COLUMNS, "origin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,13 @@ def redact_keys(frame: pd.DataFrame, redact: Callable[[str], str]) -> pd.DataFra
     return frame.assign(**changes) if changes else frame
 
 
+def compact(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return jobs without empty columns; a text that is repeated takes a byte or two each time."""
+    known = [name for name in frame if name in REQUIRED_COLUMNS or frame[name].notna().any()]
+    repeated = {name: "category" for name in _REPEATED_COLUMNS if name in known}
+    return frame[known].astype(repeated)
+
+
 REPORT_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
 
 
@@ -155,9 +164,9 @@ def write_report(
             f"{path} is no page.",
             hint="Use the extension .html; s.history.report writes .ipynb, too.",
         )
-    jobs = redact_keys(frame.reset_index(drop=True), redact)
+    frame = compact(redact_keys(frame.reset_index(drop=True), redact))
     with wrap_write_errors(target):
-        target.write_text(Report(jobs, analyse(jobs), redact, options).render(), "utf-8")
+        target.write_text(Report(frame, analyse(frame), redact, options).render(), "utf-8")
     return target
 
 
@@ -226,6 +235,7 @@ class Report:
             question = getattr(self.analyses, section.question)
             table = question(**select_arguments(question, {**offered, **section.table}))
             parts.append(_render_table(table))
+        release_memory()
         return f"<section>{''.join(parts)}</section>"
 
     # --- jobs -------------------------------------------------

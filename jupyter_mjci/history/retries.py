@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
+from jupyter_mjci.history.normalization import release_memory
 from jupyter_mjci.history.queries import Grouping, add_keys
 
 RETRY_COLUMNS = (
@@ -20,6 +24,8 @@ _REQUEST = (
     "subject",
     "parent",
 )
+CHUNK_ROWS = 65_536
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def select_retries(jobs: pd.DataFrame) -> pd.DataFrame:
@@ -28,12 +34,10 @@ def select_retries(jobs: pd.DataFrame) -> pd.DataFrame:
     Args:
         jobs: normalized jobs with RETRY_COLUMNS
     """
-    ordered = jobs.sort_values("submitted", kind="stable")
-    request = [name for name in _REQUEST if name in ordered.columns]
-    number = ordered.groupby(request, dropna=False, sort=False).ngroup()
-    failures = (ordered["status"] == "FAILED").fillna(value=False).astype("int64")
-    failed_before = failures.groupby(number).cumsum() - failures
-    return ordered[failed_before > 0].copy()
+    order, requests = _number_requests(jobs)
+    failures = pd.Series(_has_status(jobs, "FAILED")[order].astype("int64"))
+    failed_before = failures.groupby(requests).cumsum() - failures
+    return jobs.iloc[order[failed_before > 0]].copy()
 
 
 def count_retries(jobs: pd.DataFrame, by: Grouping) -> pd.DataFrame:
@@ -44,24 +48,80 @@ def count_retries(jobs: pd.DataFrame, by: Grouping) -> pd.DataFrame:
         by: what to group by; a request counts where its first job
             does
     """
+    first, counts = _count_requests(jobs)
     keyed, keys = add_keys(jobs, by)
-    ordered = keyed.sort_values("submitted", kind="stable")
-    request = [name for name in _REQUEST if name in ordered.columns]
-    number = ordered.groupby(request, dropna=False, sort=False).ngroup()
-    has_failed = (ordered["status"] == "FAILED").fillna(value=False).astype(bool)
-    has_succeeded = (ordered["status"] == "SUCCEEDED").fillna(value=False).astype(bool)
-    grouped = ordered.assign(number=number, failed=has_failed, ok=has_succeeded).groupby("number")
-    requests = grouped[list(keys)].first() if keys else pd.DataFrame(index=grouped.size().index)
-    requests["jobs"] = grouped.size()
-    requests["failed"] = grouped["failed"].first()
-    requests["retried"] = requests["failed"] & (requests["jobs"] > 1)
-    requests["recovered"] = requests["retried"] & grouped["ok"].any()
-    flags = ["jobs", "failed", "retried", "recovered"]
-    requests[flags] = requests[flags].astype("int64")
-    requests["requests"] = 1
-    columns = ["requests", *flags]
+    rows = keyed[list(keys)].iloc[first].reset_index(drop=True).assign(**counts)
+    columns = list(counts)
     if keys:
-        sums = requests.groupby(list(keys), dropna=False, as_index=False)[columns].sum()
+        sums = rows.groupby(list(keys), dropna=False, as_index=False)[columns].sum()
     else:
-        sums = requests[columns].sum().to_frame().T
+        sums = rows[columns].sum().to_frame().T
+    sums = sums.astype(dict.fromkeys(columns, "int64"))
     return sums.assign(jobs_per_request=sums["jobs"] / sums["requests"].where(sums["requests"] > 0))
+
+
+def _count_requests(jobs: pd.DataFrame) -> tuple[Numbers, dict[str, Numbers]]:
+    """Return the row of each request's first job, and what is counted of the request."""
+    order, requests = _number_requests(jobs)
+    total = np.bincount(requests)
+    first = np.empty(len(total), dtype=np.int64)
+    # The last one that is written stays.
+    first[requests[::-1]] = order[::-1]
+    ok = _has_status(jobs, "SUCCEEDED")[order]
+    succeeded = np.bincount(requests[ok], minlength=len(total))
+    is_used = total > 0
+    first, total, succeeded = first[is_used], total[is_used], succeeded[is_used]
+    failed = _has_status(jobs, "FAILED")[first]
+    retried = failed & (total > 1)
+    return first, {
+        "requests": np.ones(len(first), dtype="int8"),
+        "jobs": total.astype("int32"),
+        "failed": failed.astype("int8"),
+        "retried": retried.astype("int8"),
+        "recovered": (retried & (succeeded > 0)).astype("int8"),
+    }
+
+
+def _number_requests(jobs: pd.DataFrame) -> tuple[Numbers, Numbers]:
+    """Return the order of jobs by submission, and in that order the number of each one's request.
+
+    One column after another, so that no more than one is copied.
+    """
+    numbers = np.zeros(len(jobs), dtype=np.int64)
+    for name in _REQUEST:
+        if name not in jobs.columns:
+            continue
+        codes, distinct = _number_values(jobs[name])
+        if not numbers.any():
+            numbers = codes
+        elif (codes != codes[0]).any():
+            numbers *= distinct
+            numbers += codes
+            del codes
+            numbers, _ = pd.factorize(numbers)
+    order = jobs["submitted"].to_numpy().argsort(kind="stable")
+    return order, numbers[order]
+
+
+def _number_values(values: pd.Series) -> tuple[Numbers, int]:
+    """Return a number per value, the same for equal ones, and how many numbers there are.
+
+    `factorize` would copy every text.
+    """
+    texts = values.array
+    order = texts.argsort()
+    is_new = np.zeros(len(texts), dtype=bool)
+    for begin in range(0, len(texts), CHUNK_ROWS):
+        part = texts.take(order[begin : begin + CHUNK_ROWS + 1])
+        # Missing values come last: the first of them differs, too.
+        differs = (part[1:] != part[:-1]).to_numpy(bool, na_value=False)
+        differs |= part.isna()[1:] != part.isna()[:-1]
+        is_new[begin + 1 : begin + len(part)] = differs
+    numbers = np.empty(len(texts), dtype=np.int64)
+    numbers[order] = is_new.cumsum()
+    release_memory()
+    return numbers, int(numbers.max(initial=0)) + 1
+
+
+def _has_status(jobs: pd.DataFrame, status: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return (jobs["status"] == status).to_numpy(bool, na_value=False)

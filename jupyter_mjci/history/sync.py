@@ -7,18 +7,32 @@ continues there, whether the last one finished or was killed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.errors import MjciError
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.services import Api, SyncSource, service
 
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
+LOG.addHandler(logging.NullHandler())
 # creation times are in whole seconds, and clocks differ
 OVERLAP = timedelta(seconds=2)
 ID_BATCH_SIZE = 100  # ids that are requested together, at most
@@ -172,7 +186,26 @@ async def _fetch_by_ids(key: str, api: Api, ids: Sequence[str]) -> AsyncIterator
     if job_service.fetch_jobs is None:
         yield [await job_service.get_job(api, ids[0])]
     else:
-        yield await job_service.fetch_jobs(api, ids)
+        fetch = partial(job_service.fetch_jobs, api)
+        async for jobs in _fetch_or_split(fetch, ids):
+            yield jobs
+
+
+async def _fetch_or_split(
+    fetch: Callable[[Sequence[str]], Awaitable[Sequence[Job]]],
+    ids: Sequence[str],
+) -> AsyncIterator[Sequence[Job]]:
+    """Fetch several jobs; where one cannot be read, each alone."""
+    try:
+        yield await fetch(ids)
+        return
+    except MjciError:
+        raise
+    except Exception:
+        LOG.exception("One of %s jobs cannot be read.", len(ids))
+    for job_id in ids:
+        with suppress(Exception):
+            yield await fetch([job_id])
 
 
 def filter_by_time(

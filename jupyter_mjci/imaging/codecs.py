@@ -32,6 +32,7 @@ from PIL import (
 
 from jupyter_mjci.imaging.model import (
     MAX_BYTES,
+    MAX_DECODED_BYTES,
     MAX_FRAMES,
     MAX_PIXELS,
     MAX_SIDE,
@@ -90,6 +91,12 @@ CONTENT_TYPES = {
 }
 LOSSY_FORMATS = ("jpeg", "webp", "avif")
 ANIMATED_FORMATS = ("gif", "webp")
+# Pillow decodes them row by row; the others' decoders make the
+# whole picture, which is copied.
+DIRECT_FORMATS = ("jpeg", "png", "gif", "bmp")
+# Of a pixel, in the mode of the file; gray of 16 bits is
+# converted twice.
+DECODED_BYTES = {"1": 1, "L": 1, "P": 1, "RGB": 4, "RGBA": 4, "CMYK": 4}
 DEFAULT_QUALITY = 85
 MAX_JPEG_EXIF_BYTES = 65_533  # what one APP1 segment holds
 EXIF_HEADER = b"Exif\x00\x00"
@@ -143,9 +150,11 @@ def open_image(content: bytes, limited: bool = True) -> OpenedImage:
         frames = 1
         if name in ANIMATED_FORMATS:
             frames = max(1, int(getattr(file, "n_frames", 1)))
+        opened = OpenedImage(name, file, frames)
         if limited:
             _check_input(file.size, frames)
-    return OpenedImage(name, file, frames)
+            _check_memory(opened)
+    return opened
 
 
 def _detect_format(content: bytes) -> str:
@@ -172,6 +181,31 @@ def _check_input(size: Size, frames: int) -> None:
         )
     if frames > MAX_FRAMES:
         raise RuleError(f"the picture has more than {MAX_FRAMES} frames", TOO_LARGE)
+
+
+def _check_memory(opened: OpenedImage) -> None:
+    """Refuse what takes too much memory: a few kilobytes can be a picture of 100 megapixels."""
+    width, height = opened.file.size
+    needed = width * height * _count_pixel_bytes(opened)
+    if needed > MAX_DECODED_BYTES:
+        raise RuleError(
+            f"{width}x{height} takes {needed // 10**6} MB of memory here, and at most "
+            f"{MAX_DECODED_BYTES // 10**6} are used; the service takes {MAX_PIXELS} pixels",
+            TOO_LARGE,
+        )
+
+
+def _count_pixel_bytes(opened: OpenedImage) -> int:
+    """Return the bytes of a pixel: of all frames as RGB, and of what is there beside them."""
+    mode = _choose_mode(opened.file)
+    total = 4 * opened.frames
+    if opened.frames > 1 or opened.file.mode != mode:
+        total += DECODED_BYTES.get(opened.file.mode, 8)
+    if mode == "RGBA":  # a flat copy, or colors times alpha
+        total += 4
+    if opened.format not in DIRECT_FORMATS:
+        total += 12
+    return total
 
 
 def _read_webp_size(content: bytes) -> Size:
@@ -230,18 +264,31 @@ def _iter_frames(opened: OpenedImage) -> Iterator[tuple[Frame, int]]:
         # A later frame of a GIF can enlarge the canvas.
         _check_input(file.size, opened.frames)
         file.load()
-        frame = _to_rgb(file)
+        frame = _to_rgb(file, shared=opened.frames == 1)
         if frame.size != size:
             frame = frame.crop((0, 0, *size))
         yield frame, round(file.info.get("duration", 0))
 
 
-def _to_rgb(image: Frame) -> Frame:
-    """Convert to RGB, or to RGBA if anything is transparent."""
+def _choose_mode(image: Frame) -> str:
+    return "RGBA" if image.has_transparency_data else "RGB"
+
+
+def _to_rgb(image: Frame, *, shared: bool = False) -> Frame:
+    """Convert to RGB, or to RGBA if anything is transparent.
+
+    Args:
+        image: the decoded image
+        shared: do not copy pixels that are RGB already; a next
+            frame would be decoded into them
+    """
+    mode = _choose_mode(image)
     if image.mode.startswith("I") or image.mode == "F":
         frame = _to_8bit(image)
+    elif shared and image.mode == mode:
+        frame = image._new(image.im)
     else:
-        frame = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        frame = image.convert(mode)
     # Encoders would write profile, comment and more from here
     # unasked.
     frame.info.clear()
@@ -379,8 +426,12 @@ def _compute_distance(first: Sequence[int], second: Sequence[int]) -> int:
     return sum(abs(a - b) for a, b in zip(first, second, strict=False))
 
 
-def read_image_info(content: bytes) -> ImageInfo:
+def read_image_info(content: bytes, decoded: WorkingImage | None = None) -> ImageInfo:
     """Return what the service reports about an image (IsPicInfo, imageInfo).
+
+    Args:
+        content: the bytes of an image file
+        decoded: the same, where it has been decoded already
 
     Raises:
         RuleError: the bytes are not an image, or exceed a limit
@@ -389,9 +440,14 @@ def read_image_info(content: bytes) -> ImageInfo:
     file = opened.file
     with decoding_errors():
         quality = estimate_quality(file)
-        file.load()
-        ave = compute_average_color(_to_rgb(file))
-        orientation = read_orientation(normalize_exif(file.info.get("exif") or b""))
+        if decoded:
+            frame, tags = decoded.frames[0], decoded.exif
+        else:
+            file.load()
+            frame = _to_rgb(file, shared=opened.frames == 1)
+            tags = normalize_exif(file.info.get("exif") or b"")
+        ave = compute_average_color(frame)
+        orientation = read_orientation(tags)
     return ImageInfo(
         format=opened.format,
         width=file.width,

@@ -1,7 +1,7 @@
 """Values, limits and errors of picture rules.
 
-The limits are those of Tencent Cloud Infinite, and are checked
-before pixels are decoded or allocated. Errors carry the service's
+The limits are those of Tencent Cloud Infinite, but for memory, and
+are checked before pixels are decoded or allocated. Errors carry the service's
 internal numbers, which it puts into `X-ErrNo` and its messages.
 """
 
@@ -21,6 +21,9 @@ MAX_BYTES = 32 * 1024 * 1024
 MAX_SIDE = 30_000
 MAX_PIXELS = 250_000_000  # width x height x frames
 MAX_FRAMES = 300
+# Ours: what a picture may take decoded, in bytes. The service
+# has more memory, and takes MAX_PIXELS.
+MAX_DECODED_BYTES = 200_000_000
 MAX_OUTPUT_SIDE = 9_999
 MAX_WATERMARKS = 10
 # https://www.tencentcloud.com/document/product/1045/33425

@@ -82,7 +82,8 @@ def encode_current(picture: WorkingImage) -> bytes:
 
 @operation("imageInfo", "format, size, md5 and mean colour of the picture, as JSON")
 def image_info(picture: WorkingImage) -> WorkingImage:
-    info = read_image_info(encode_current(picture))
+    decoded = None if picture.modified else picture
+    info = read_image_info(encode_current(picture), decoded)
     # The service writes every value as a string.
     values: dict[str, object] = {
         "format": info.format,

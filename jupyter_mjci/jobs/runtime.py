@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.calls import Call, Sender
+from jupyter_mjci.client.calls import Call, FailedCall, Sender
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.history.image_archive import ImageArchive
 from jupyter_mjci.jobs.batch import Follower
@@ -58,6 +58,8 @@ class JobRuntime:
 
     async def _start(self, target: Call[Job] | str, queue_timeout: float) -> Job:
         """Submit a call, or fetch the job of an ID."""
+        if isinstance(target, FailedCall):
+            raise target.error
         call = target if isinstance(target, Call) else self.lookup.describe(target)
         return await self.sender.submit(call, queue_timeout)
 

@@ -8,12 +8,21 @@ from typing import Any
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.prices import Prices, format_cost
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.history.submissions import ACCEPTED, PENDING, UNKNOWN, Submission
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.services import find_service, service
 
 # Submissions in these states have cost something, or may have.
 CHARGED_STATES = (ACCEPTED, PENDING, UNKNOWN)
+# What a submission may be, as it is shown.
+_STATE_LABELS = (
+    mark("accepted"),
+    mark("forgotten"),
+    mark("pending"),
+    mark("rejected"),
+    mark("unknown"),
+)
 
 
 def find_price(call: Call[Any], prices: Prices) -> float | None:
@@ -41,7 +50,7 @@ def describe_cost(calls: Sequence[Call[Any]], prices: Prices) -> str:
         return ""
     total, unpriced = sum_costs(calls, prices)
     missing = f" (without {', '.join(unpriced)}, which has no price)" if unpriced else ""
-    return f"cost {format_cost(total)}{missing}"
+    return f"{translate('cost')} {format_cost(total)}{missing}"
 
 
 def describe_today(client: JobClient, prices: Prices) -> str:
@@ -50,9 +59,9 @@ def describe_today(client: JobClient, prices: Prices) -> str:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     counts = client.journal.count_submissions(midnight)
     if not counts:
-        return "nothing submitted"
-    states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    text = f"{sum(counts.values())} submitted ({states})"
+        return translate("nothing submitted")
+    states = [f"{count} {translate(state)}" for state, count in sorted(counts.items())]
+    text = f"{sum(counts.values())} {translate('submitted')} ({', '.join(states)})"
     if not prices:
         return text
     calls = []

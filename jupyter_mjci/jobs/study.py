@@ -7,6 +7,7 @@ what was submitted is found, followed and never made twice.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from jupyter_mjci.history.plots import PlotAccessor
     from jupyter_mjci.imaging.sheets import ContactSheet
 
+LOG = logging.getLogger(__name__)
+LOG.addHandler(logging.NullHandler())
 # pictures that are fetched and scaled down at a time
 MAX_FETCHED_AT_ONCE = 4
 MAX_TITLE = 100  # characters
@@ -355,6 +358,10 @@ class Study:
                     found[position] = await self._fetch_thumbnail(job, index)
                 except (MjciError, ValueError) as error:
                     found[position] = f"no picture: {error}".splitlines()[0]
+                except Exception as error:
+                    # A bug, or a disk: that of this picture.
+                    LOG.exception("No picture of job %s.", job.id)
+                    found[position] = f"no picture: {type(error).__name__}"
 
         async with anyio.create_task_group() as group:
             for position, job in enumerate(self.jobs):

@@ -10,13 +10,13 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from jupyter_mjci.client import jsonlib
-from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.calls import Call, build_failed_call
 from jupyter_mjci.client.interpolation import PLACEHOLDER, interpolate
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.jobs.grids import Grid, Rows, check_row_count, combine, parse_grid
 from jupyter_mjci.services import services
 
@@ -252,15 +252,70 @@ def build_rows(
     Raises:
         InvalidRequest: names the row that cannot be built
     """
-    calls = []
-    for row in rows:
-        flags = {f"--{name}": _format_flag(name, value) for name, value in row.items()}
+
+    def build_with_flags(
+        row: Mapping[str, Any],
+    ) -> Call[Job]:
+        flags = {}
+        for name, value in row.items():
+            flags[f"--{name}"] = _format_flag(name, value)
+        return build({**row, **flags})
+
+    labels = map(describe_row, rows)
+    return build_each(labels, rows, build_with_flags)
+
+
+def build_each(
+    labels: Iterable[str],
+    rows: Iterable[Mapping[str, Any]],
+    build: Callable[[Mapping[str, Any]], Call[Job]],
+) -> list[Call[Job]]:
+    """Build the call of every row.
+
+    A row for which the builder fails with an error that is none
+    of ours becomes a FailedCall: it will fail, and no other.
+
+    Args:
+        labels: what each row is called in an error
+        rows: the values of each
+        build: builds a call from them
+
+    Raises:
+        InvalidRequest: names the row that cannot be built, also
+            where that is all of them
+    """
+    calls: list[Call[Job] | Exception] = []
+    first = ""
+    for label, row in zip(labels, rows, strict=True):
+        first = first or label
         try:
-            calls.append(build({**row, **flags}))
+            calls.append(build(row))
         except InvalidRequest as error:
-            message = f"{describe_row(row)}: {error.message}"
-            raise type(error)(message, detail=error.detail, hint=error.hint) from None
-    return calls
+            message = f"{label}: {error.message}"
+            raise type(error)(
+                message,
+                detail=error.detail,
+                hint=error.hint,
+            ) from None
+        except MjciError:
+            raise
+        except Exception as error:
+            calls.append(error)
+    return _replace_failures(first, calls)
+
+
+def _replace_failures(
+    first: str,
+    calls: Sequence[Call[Job] | Exception],
+) -> list[Call[Job]]:
+    built = [call for call in calls if isinstance(call, Call)]
+    if calls and not built:
+        error = cast(Exception, calls[0])
+        raise InvalidRequest(
+            f"{first}: {type(error).__name__}: {error}",
+            hint="Nothing was sent.",
+        ) from error
+    return [call if isinstance(call, Call) else build_failed_call(built[0], call) for call in calls]
 
 
 def describe_row(

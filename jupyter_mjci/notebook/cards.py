@@ -31,7 +31,7 @@ STATUS_LABELS = {
     Status.FAILED: mark("failed"),
     Status.CANCELLED: mark("cancelled"),
 }
-NO_REASON_GIVEN = "The service gave no reason."
+NO_REASON_GIVEN = mark("The service gave no reason.")
 # JupyterLab must not typeset a prompt with two dollar signs as
 # math.
 NO_MATH = "tex2jax_ignore mathjax_ignore"
@@ -51,7 +51,8 @@ class Extras:
 
 
 NO_EXTRAS = Extras()
-STALLED_NOTE = "Stalled: it has not moved for a long time. It is polled on."
+DIALOG_NOTE = mark("The job waits for your answer to a dialog. It does not go on by itself.")
+STALLED_NOTE = mark("Stalled: it has not moved for a long time. It is polled on.")
 
 
 def card_html(job: Job, extras: Extras = NO_EXTRAS) -> str:
@@ -67,7 +68,7 @@ def progress_html(job: Job, preview: str = "", note: str = "") -> str:
     the card is updated.
     """
     bar = progress_bar_html(job)
-    notes = [STALLED_NOTE] if job.is_stalled else []
+    notes = [translate(STALLED_NOTE)] if job.is_stalled else []
     return _render_card(job, Extras(notes, picture=preview), bar + dim_html(note))
 
 
@@ -125,6 +126,11 @@ def format_button(button: Button) -> str:
     return " ".join(filter(None, parts))
 
 
+def list_status_labels() -> dict[Status, str]:
+    """Return the words for all statuses, in the language of the reader."""
+    return {status: translate(label) for status, label in STATUS_LABELS.items()}
+
+
 def format_status(job: Job) -> str:
     """Return the word for a job's status, with the progress of a
     running one: running 42%.
@@ -132,7 +138,7 @@ def format_status(job: Job) -> str:
     label = format_label(job.status)
     if job.status is Status.RUNNING and job.progress is not None:
         label = f"{label} {job.progress}%"
-    return f"{label}, stalled" if job.is_stalled else label
+    return f"{label}, {translate('stalled')}" if job.is_stalled else label
 
 
 def progress_line(job: Job, width: int = 24) -> str:
@@ -302,15 +308,10 @@ def button_command(job: Job, button: Button) -> str:
     return sanitize(f"{magic} {job.id} {button.name}".lstrip())
 
 
-def _input_needed_text(job: Job) -> str:
-    command = input_command(job)
-    how = f": give it with {command}" if command else ""
-    return f"The job waits for your answer to a dialog{how}. It does not go on by itself."
-
-
 def _actions_text(job: Job) -> Sequence[str]:
     if job.status is Status.NEEDS_INPUT:
-        return (_input_needed_text(job),)
+        command = input_command(job)
+        return (DIALOG_NOTE, f"Give it with {command}" if command else "")
     if not job.buttons:
         return ()
     names = "  ".join(f"[{sanitize(button.display_name)}]" for button in job.buttons)
@@ -404,12 +405,15 @@ def _facts_html(facts: Sequence[tuple[str, str]]) -> str:
 
 def _failure_html(job: Job) -> str:
     reason = failure_reason(job)
-    return reason_html(reason) if reason else ""
+    return reason_html(translate(reason)) if reason else ""
 
 
 def _actions_html(job: Job) -> str:
     if job.status is Status.NEEDS_INPUT:
-        return render_element("div", escape_text(_input_needed_text(job)), "mjci-job-ask")
+        text = translate(DIALOG_NOTE)
+        if command := input_command(job):
+            text = f"{text} {translate('Give it with')} {command}"
+        return render_element("div", escape_text(text), "mjci-job-ask")
     if not job.buttons:
         return ""
     # Text, because nothing happens on a click here.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jupyter_mjci.client.settings import NamedSetting, Secret, list_settings
+from jupyter_mjci.client.translation import translate
 from jupyter_mjci.errors import InvalidRequest, SettingsError, suggest
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.argument_parser import parse_arguments, parse_tokens
@@ -159,12 +160,14 @@ class Commands:
             finished.append(job)
         more = len(finished) - MAX_RESUMED_CARDS
         if more > 0:
-            self._publish(_notice_bundle(f"{more:,} more have ended: they are in the table."))
+            text = translate("{count} more have ended: they are in the table.")
+            self._publish(_notice_bundle(text.format(count=f"{more:,}")))
         waiting = session.journal.waiting_jobs()
         lines = [f"{job} → {cards.input_command(job)}" for job in waiting[-MAX_RESUMED_CARDS:]]
-        self._publish_list("Waiting for your input:", lines)
+        self._publish_list(translate("Waiting for your input:"), lines)
         left = session.describe_unresolved()
-        self._publish_list("Left as they are (%mjci resume --forget ID closes one):", left)
+        title = translate("Left as they are (%mjci resume --forget ID closes one):")
+        self._publish_list(title, left)
         return jobs_to_frame(finished)
 
     def _publish_list(self, title: str, lines: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from jupyter_mjci.errors import InvalidRequest, MjciError, sanitize
 from jupyter_mjci.history import frames
 from jupyter_mjci.jobs.batch import JobLike
 from jupyter_mjci.jobs.study import Study
-from jupyter_mjci.jobs.study_calls import StudyPlan, describe_row
+from jupyter_mjci.jobs.study_calls import StudyPlan, build_each, describe_row
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.batch_cards import (
     BatchSummary,
@@ -86,16 +86,15 @@ class Table:
                 f"No column of {self.name} is used: all {len(self.rows)} jobs would be the same.",
                 hint=f"Use {{{{column}}}}; columns of {self.name}: {available}.",
             )
-        calls = []
         for label, row in zip(self.labels, self.rows, strict=True):
             self._check_values(label, row, used)
-            try:
-                # A ChainMap only reads the mappings behind its first.
-                calls.append(build(ChainMap(dict(row), cast(Any, namespace))))
-            except InvalidRequest as error:
-                message = f"Row {label} of {self.name}: {error.message}"
-                raise type(error)(message, detail=error.detail, hint=error.hint) from None
-        return calls
+
+        def build_row(row: Mapping[str, object]) -> Call[Job]:
+            # A ChainMap only reads the mappings behind its first.
+            return build(ChainMap(dict(row), cast(Any, namespace)))
+
+        labels = [f"Row {label} of {self.name}" for label in self.labels]
+        return build_each(labels, self.rows, build_row)
 
     def _check_values(self, label: str, row: Mapping[str, object], used: Iterable[str]) -> None:
         for column in used:

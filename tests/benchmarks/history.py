@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -32,6 +33,7 @@ from jupyter_mjci.history.delta import (
     _make_nulls,
     _make_writer_properties,
 )
+from jupyter_mjci.history.history import History
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
 from tests.benchmarks.figures import Figure, faster, in_turns, main, peak, within
@@ -41,7 +43,7 @@ DAYS = 730
 END = datetime(2026, 1, 1, tzinfo=UTC)
 ROUNDS = 5
 SLICE = 100_000
-HEAP = 600e6  # bytes that the standard analysis may hold at most
+HEAP = 600e6  # bytes that the standard analysis and a report may hold at most
 
 
 def figures() -> Iterator[Figure]:
@@ -116,7 +118,8 @@ def read_with_pandas(db: sqlite3.Connection) -> pd.DataFrame:
     """Read the same frame from the same table with pandas."""
     names = (
         "service, id, action, status, progress, subject, submitted, started, finished, reason,"
-        " parent, user_data, origin"
+        " parent, user_data, origin, account, queue, rule, bucket, size_in, size_out, cost,"
+        " final_prompt"
     )
     more = "replace(outputs, char(10), ' ') AS outputs, button_names AS buttons"
     frame = pd.read_sql(f"SELECT {names}, {more} FROM jobs ORDER BY submitted", db)
@@ -133,9 +136,16 @@ def read_with_pandas(db: sqlite3.Connection) -> pd.DataFrame:
         "parent",
         "user_data",
         "origin",
+        "account",
+        "queue",
+        "rule",
+        "bucket",
+        "final_prompt",
     ):
         frame[name] = frame[name].astype("string").replace("", pd.NA)
-    frame["progress"] = frame["progress"].astype("Int64")
+    for name in ("progress", "size_in", "size_out"):
+        frame[name] = frame[name].astype("Int64")
+    frame["cost"] = frame["cost"].astype("Float64")
     frame["status"] = pd.Categorical(frame["status"], [status.value for status in Status])
     frame["queue_time"] = frame["started"] - frame["submitted"]
     frame["run_time"] = frame["finished"] - frame["started"]
@@ -157,6 +167,7 @@ def read_with_pandas(db: sqlite3.Connection) -> pd.DataFrame:
         "parent",
         "user_data",
         "origin",
+        *ADDED_COLUMNS,
     ]
     return frame[order]
 
@@ -286,6 +297,7 @@ def measure_lakes(folder: Path) -> Iterator[Figure]:
     large = make_lake(folder, ROWS)
     yield from measure_merges(folder, small, large)
     yield from measure_overlays(folder, middle)
+    yield from measure_reports(folder, middle)
     yield from measure_analyses(large)
     yield measure_cluster(large)
 
@@ -342,6 +354,16 @@ def measure_overlays(folder: Path, lake: Lake) -> Iterator[Figure]:
         "the lake alone",
         1.5,
     )
+
+
+def measure_reports(folder: Path, lake: Lake) -> Iterator[Figure]:
+    """Measure the report of 1,000,000 jobs, from a lake and from a journal: one pass over each."""
+    path = folder / "report.journal"
+    make_journal(path, 1_000_000).close()
+    for method, source in (("lake_report", lake.url), ("journal_report", str(path))):
+        run = run_in_process(method, source)
+        name = f"{method.replace('_', ' ')} of 1,000,000: peak"
+        yield within(name, run["bytes"], HEAP, "bar", 1, "MB")
 
 
 def measure_analyses(lake: Lake) -> Iterator[Figure]:
@@ -415,10 +437,22 @@ def analyse_with_pandas(url: str) -> pd.DataFrame:
     )
 
 
+def report_lake(url: str) -> None:
+    Lake(url).mjci.report(Path(url).with_suffix(".html"))
+
+
+def report_journal(path: str) -> None:
+    journal = Journal(Path(path))
+    History(journal, time.time).report(Path(path).with_suffix(".html"))
+    journal.close()
+
+
 METHODS: dict[str, Callable[[str], Any]] = {
     "ours": analyse_with_lake,
     "hand": analyse_by_hand,
     "pandas": analyse_with_pandas,
+    "lake_report": report_lake,
+    "journal_report": report_journal,
 }
 
 
@@ -442,8 +476,6 @@ def measure_cluster(lake: Lake) -> Figure:
 
 def scan(url: str) -> None:
     """Read a lake on two workers, and print how many rows there were and how long it took."""
-    import time
-
     from distributed import Client, LocalCluster
 
     begin = time.perf_counter()

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from jupyter_mjci.session import Session
+
 ROTATE = "imageMogr2/rotate/90"
 COMMAND = [sys.executable, "-m", "jupyter_mjci.cli"]
 SETTING_KEYS = {
@@ -54,6 +56,15 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any])
     """Point the environment at a sandbox."""
     for name, key in SETTING_KEYS.items():
         monkeypatch.setenv(f"MJCI_{name}", connection[key])
+
+
+@contextmanager
+def pause_queue(session: Session) -> Iterator[None]:
+    """Pause the CI queue: its jobs stay queued until they are cancelled."""
+    (queue,) = (queue["QueueId"] for queue in session.ci.queues().run())
+    session.ci.update_queue(queue, name="q", state="Paused").run()
+    yield
+    session.ci.update_queue(queue, name="q", state="Active").run()
 
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

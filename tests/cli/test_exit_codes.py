@@ -14,7 +14,7 @@ import jupyter_mjci as mjci
 from jupyter_mjci.cli import commands, main
 from jupyter_mjci.cli.exit_codes import EXIT_CODE_HELP, Exit
 from jupyter_mjci.client.job import Job
-from tests.cli.conftest import COMMAND, ROTATE, run
+from tests.cli.conftest import COMMAND, ROTATE, pause_queue, run
 
 
 def submit_rotation(key: str) -> Job:
@@ -50,19 +50,19 @@ def watch_unknown_id() -> tuple[int, str]:
 
 def watch_interrupted() -> tuple[int, str]:
     """Interrupt the watching of a job: the job keeps running, and the hint says how to watch it."""
-    with mjci.connect() as session:
-        stuck = session.mj.imagine("a red fox --stuck").run()
-        line = [*COMMAND, "watch", stuck.id, "--interval", "0.2"]
+    with mjci.connect() as session, pause_queue(session):
+        waiting = submit_rotation("input/deer.jpg")
+        line = [*COMMAND, "watch", waiting.id, "--interval", "0.2"]
         with subprocess.Popen(
             line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None
-            assert process.stdout.readline().split()[0] in ("QUEUED", "RUNNING")
+            assert process.stdout.readline().startswith("QUEUED")
             process.send_signal(signal.SIGINT)
-            _, stderr = process.communicate(timeout=20)
-        assert f"jupyter mjci watch {stuck.id}" in stderr
-        assert session.describe(stuck).run().status.is_active
-        session.cancel(stuck).run()
+            _, stderr = process.communicate(timeout=120)
+        assert f"jupyter mjci watch {waiting.id}" in stderr
+        assert session.describe(waiting).run().status.is_active
+        session.cancel(waiting).run()
     return process.returncode, stderr
 
 

@@ -17,7 +17,7 @@ import pytest
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.session import Session
-from tests.cli.conftest import COMMAND, ROTATE, run, serve_sandbox, set_environment
+from tests.cli.conftest import COMMAND, ROTATE, pause_queue, run, serve_sandbox, set_environment
 
 HOSTILE = "a fox\x1b]0;owned\x07 \x1b[31mred[/] [bold]new\nline, as long as you like"
 WITHOUT_RICH = [
@@ -88,11 +88,9 @@ def session(sandbox_env: dict[str, Any]) -> Iterator[Session]:
 
 @pytest.fixture
 def paused_session(session: Session) -> Iterator[Session]:
-    """A session whose CI queue is paused: its jobs stay queued until they are cancelled."""
-    (queue,) = (queue["QueueId"] for queue in session.ci.queues().run())
-    session.ci.update_queue(queue, name="q", state="Paused").run()
-    yield session
-    session.ci.update_queue(queue, name="q", state="Active").run()
+    """A session whose CI queue is paused."""
+    with pause_queue(session):
+        yield session
 
 
 def submit_failing_job(session: Session) -> Job:

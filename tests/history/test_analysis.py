@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -207,13 +208,18 @@ ANALYSES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@cache
+def sort_history(order: str) -> pd.DataFrame:
+    return make_history().sort_values(order, ignore_index=True)
+
+
 @pytest.mark.parametrize(("name", "arguments"), ANALYSES)
 @pytest.mark.parametrize("order", ["submitted", "action"], ids=["cut by time", "cut across"])
 def test_dask_partitions_give_the_result_of_the_whole(
     name: str, arguments: dict[str, Any], order: str
 ) -> None:
     """Also where groups lie in several partitions, quantiles included."""
-    history = make_history().sort_values(order, ignore_index=True)
+    history = sort_history(order)
     parts = JobAccessor(dd.from_pandas(history, npartitions=4, sort=False))
     whole = getattr(history.mjci, name)(**arguments)
     pd.testing.assert_frame_equal(getattr(parts, name)(**arguments), whole, rtol=1e-12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 from xml.sax.saxutils import escape
@@ -24,6 +25,7 @@ from jupyter_mjci.history.frames import (
 from jupyter_mjci.services.midjourney import responses as midjourney
 from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 
+EXAMPLES = int(os.environ.get("MJCI_EXAMPLES", "100"))  # of generated listings
 IMAGE_ID = "0f2c9a7e-1111-4222-8333-444455556666"
 
 
@@ -295,7 +297,7 @@ odd_task = st.fixed_dictionaries(
 
 
 @given(st.lists(odd_task | anything, max_size=4), st.sampled_from([0, 1, 3]))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=EXAMPLES)
 def test_any_json_makes_the_same_frame(tasks: list[Any], chunk_size: int) -> None:
     check_frame(json.dumps(tasks).encode(), chunk_size=chunk_size)
 
@@ -484,7 +486,7 @@ details = st.lists(elements, max_size=5).map(
 
 
 @given(st.lists(details | elements, max_size=4))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=EXAMPLES)
 def test_any_document_makes_the_same_frame(parts: list[str]) -> None:
     """Whatever the nesting, as xmltodict parses it."""
     check_page(make_page(*parts))

@@ -135,6 +135,15 @@ def test_page_of_a_lake_reads_it_once(
     assert Page(page).texts == Page(drawn.history.report(tmp_path / "journal.html")).texts
 
 
+def test_compacted_jobs_are_smaller_and_answer_the_same() -> None:
+    compacted = reports.compact(PLAIN.assign(cost=pd.NA))
+    assert "cost" not in compacted
+    assert compacted.memory_usage(deep=True).sum() < PLAIN.memory_usage(deep=True).sum()
+    for question in ("turnaround", "failures", "retries", "durations"):
+        answers = [getattr(frame.mjci, question)() for frame in (compacted, PLAIN)]
+        pd.testing.assert_frame_equal(*answers)
+
+
 def test_filters_choose_the_jobs(drawn: Session, tmp_path: Path) -> None:
     page = Page(drawn.history.report(tmp_path / "a.html", status="failed", since="2026-01-01"))
     assert page.get_after("jobs") == "2"

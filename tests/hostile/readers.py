@@ -9,6 +9,7 @@ many-th answer is read, from the first one on.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import ctypes
 import gc
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jupyter_mjci as mjci
 from jupyter_mjci import secret_scan
 from jupyter_mjci.client import cassette, transport
 from jupyter_mjci.client.job import Job
@@ -32,9 +34,14 @@ from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.settings import load_known_secrets
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.history.plots import render_plot
+from jupyter_mjci.imaging.model import RuleError
 from jupyter_mjci.imaging.picture import Picture
+from jupyter_mjci.imaging.rule_syntax import apply_rule
 from jupyter_mjci.jobs import submission
 from jupyter_mjci.notebook.cards import card_html, card_text, progress_html
+from jupyter_mjci.notebook.current_session import Selection
+from jupyter_mjci.notebook.doctor import build_status
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 from tests.hostile.answers import ANSWERS, BODIES, Conversation
@@ -87,6 +94,38 @@ def read_listing(source: Source) -> None:
 
 def read_table(source: Source) -> None:
     source.session.frame(source.session.mj.tasks())
+
+
+def plot_listing(source: Source) -> None:
+    frame = source.session.frame(source.session.mj.tasks())
+    if len(frame):
+        render_plot(frame.mjci, "timeline")
+        render_plot(frame.mjci, "failures", by="reason")
+
+
+def read_status(source: Source) -> None:
+    """Record jobs, and tell what is under way and what they cost."""
+    source.session.mj.tasks().run()
+    build_status(Selection(source.session, "s"))
+
+
+def open_panels(source: Source) -> None:
+    """Record jobs, and show them in the panels of no service."""
+    source.session.mj.tasks().run()
+    for kind in ("status", "history"):
+        panel = mjci.panel(kind, source.session)
+        try:
+            concurrent.futures.wait([task.future for task in panel._tasks])
+            show_widget(panel)
+        finally:
+            panel.close()
+
+
+def show_widget(widget: Any) -> None:
+    """Read what a widget and its children send to the browser."""
+    json.dumps(widget.get_state(), default=str)
+    for child in getattr(widget, "children", ()):
+        show_widget(child)
 
 
 def read_batch(source: Source) -> None:
@@ -208,11 +247,22 @@ def open_picture(source: Source) -> None:
         picture.image()
 
 
+def apply_rules(source: Source) -> None:
+    """Apply rules here, as a preview and the sandbox do."""
+    content = source.file.read_bytes()
+    for rule in ("imageMogr2/thumbnail/256x", "imageMogr2/rotate/90", "imageInfo"):
+        with contextlib.suppress(RuleError):
+            apply_rule(rule, content)
+
+
 ANSWER_READERS: dict[str, Reader] = {
     "submission": read_submission,
     "poll": read_poll,
     "listing": read_listing,
     "table of a listing": read_table,
+    "plot of a listing": plot_listing,
+    "status": read_status,
+    "panels": open_panels,
     "batch": read_batch,
     "followed job": read_followed,
     "picture": read_picture,
@@ -236,6 +286,7 @@ FILE_READERS: dict[str, Reader] = {
     "profiles.toml": read_profiles,
     "journal": read_journal,
     "picture file": open_picture,
+    "picture rules": apply_rules,
 }
 
 

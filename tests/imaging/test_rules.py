@@ -8,6 +8,8 @@ import io
 import json
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from PIL import ExifTags, Image, ImageChops, ImageFilter, ImageStat, features
 from jupyter_mjci.imaging import codecs, fonts
 from jupyter_mjci.imaging.codecs import read_image_info
 from jupyter_mjci.imaging.model import (
+    MAX_DECODED_BYTES,
     MAX_TEXT_LENGTH,
     Operation,
     OperationSpec,
@@ -35,6 +38,7 @@ from jupyter_mjci.imaging.rule_syntax import (
     parse_rule,
     split_steps,
 )
+from tests.imaging import largest_pictures
 
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 220, 30)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -1747,13 +1751,23 @@ def test_ignore_error_returns_oversized_original() -> None:
     )
 
 
-def test_large_image_below_the_limit_is_processed_without_warning() -> None:
-    """100 million pixels are more than Pillow's own limit and less than the service's."""
-    large = encode(Image.new("1", (20_000, 5_000), 1), "PNG")
-    limit = Image.MAX_IMAGE_PIXELS
-    result = apply_rule("imageMogr2/crop/10x10", large)
-    assert (result.width, result.height) == (10, 10)
-    assert limit == Image.MAX_IMAGE_PIXELS
+def test_picture_that_would_fill_the_memory_is_refused() -> None:
+    """The service takes it; the error says that the limit is ours."""
+    large = make_png_header(7_100, 7_100)
+    with pytest.raises(RuleError, match="takes 201 MB of memory here") as caught:
+        apply_rule("imageMogr2/crop/10x10", large)
+    assert caught.value.number == -60996
+    assert "the service takes 250000000 pixels" in caught.value.message
+
+
+def test_largest_pictures_take_the_memory_that_was_foreseen() -> None:
+    """In a process of its own, whose peaks the kernel counts."""
+    command = [sys.executable, "-m", "tests.imaging.largest_pictures"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peaks = {line: int(line.split()[-1]) for line in done.stdout.splitlines()}
+    assert len(peaks) == len(largest_pictures.LARGEST) * len(largest_pictures.RULES)
+    bound = MAX_DECODED_BYTES / 2**20
+    assert [line for line, peak in peaks.items() if not bound / 2 < peak < bound * 1.15] == []
 
 
 # ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,14 +16,25 @@ import jupyter_mjci
 from jupyter_mjci.session import Session
 
 
+def make_shell(config: Config) -> InteractiveShell:
+    """Return an IPython shell without a history that is forgotten when its test ends.
+
+    A shell clears itself at the exit of the process, and collects all garbage then. A process that
+    has run a thousand tests would keep a thousand shells, and end minutes after its last test.
+    """
+    config.HistoryManager.enabled = False
+    shell = InteractiveShell(config=config)
+    atexit.unregister(shell.atexit_operations)
+    return shell
+
+
 class Shell:
     """An IPython shell that records the outputs of its cells."""
 
     def __init__(self) -> None:
         config = Config()
-        config.HistoryManager.enabled = False
         config.InteractiveShell.colors = "nocolor"
-        self.ip = InteractiveShell(config=config)
+        self.ip = make_shell(config)
         self.publisher = self.ip.display_pub = CapturingDisplayPublisher()
         self.error: BaseException | None = None
 

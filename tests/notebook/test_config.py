@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import jupyter_mjci
@@ -16,7 +15,7 @@ from jupyter_mjci.notebook.config import MJCI
 from jupyter_mjci.notebook.extension import _EXTENSIONS
 from jupyter_mjci.services import get_section_types
 from jupyter_mjci.session import Session
-from tests.notebook.conftest import Shell
+from tests.notebook.conftest import Shell, make_shell
 
 
 def test_config_lists_every_shell_setting_and_no_credential(
@@ -95,9 +94,8 @@ def test_thumbnail_size_follows_config(shell: Shell) -> None:
 def test_configuration_file_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     """`c.MJCI.wait = 300` in ipython_config.py, before the extension is loaded."""
     config = Config()
-    config.HistoryManager.enabled = False
     config.MJCI.wait, config.MJCI.timeout = 300, "7"
-    ip = InteractiveShell(config=config)
+    ip = make_shell(config)
     ip.extension_manager.load_extension("jupyter_mjci")
     ip.push({"s": jupyter_mjci.sandbox()})
     assert ip.run_line_magic("config", "MJCI.timeout") == 7.0
@@ -110,9 +108,8 @@ def test_configuration_file_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_invalid_configuration_file_prevents_loading() -> None:
     """Once it is corrected, loading works."""
     config = Config()
-    config.HistoryManager.enabled = False
     config.MJCI.wait = "soon"
-    ip = InteractiveShell(config=config)
+    ip = make_shell(config)
     with pytest.raises(SettingsError, match="expected a float"):
         jupyter_mjci.load_ipython_extension(ip)
     assert "mj_imagine" not in ip.magics_manager.magics["line"]

@@ -52,11 +52,13 @@ def test_allowed_number_is_sent(shell: Shell, session: Session) -> None:
     shell.run("rows = [{'n': n} for n in range(101)]")
     shell.run("%mj_imagine fox {{n}} --each rows --dry-run")
     assert calls == []
-    shell.run("%mj_imagine fox {{n}} --each rows --max-jobs 101 -o df")
-    assert len(calls) == 101
     shell.run("%config MJCI.max_jobs = 2")
     assert "at most 2" in shell.fails("few = rows[:3]\n%mj_imagine fox {{n}} --each few")
-    assert len(calls) == 101
+    assert calls == []
+    shell.run("%mj_imagine fox {{n}} --each few --max-jobs 3 -o df")
+    assert len(calls) == 3
+    shell.run("%config MJCI.max_jobs = 3\n%mj_imagine cat {{n}} --each few -o df")
+    assert len(calls) == 6
 
 
 def test_batch_with_too_many_jobs_sends_none(session: Session) -> None:

@@ -74,7 +74,6 @@ def render_screen(text: str) -> list[str]:
 def screen() -> Iterator[Screen]:
     screen = Screen()
     screen.run("%load_ext jupyter_mjci")
-    screen.run("%mjci sandbox --speed 40 -o s")
     yield screen
     screen.pty.kill(signal.SIGKILL)
     screen.pty.wait()
@@ -83,6 +82,7 @@ def screen() -> Iterator[Screen]:
 
 def test_finished_job_leaves_card_without_progress_line(screen: Screen) -> None:
     """The progress line is overwritten, and has no bar if the bar does not fit."""
+    screen.run("%mjci sandbox --speed 40 -o s")
     rows = screen.run("%mj_imagine a red fox 一只红狐狸 -o job")
     assert re.fullmatch(r"IMAGINE \d+ SUCCEEDED", rows[0])
     assert rows[1] == "  a red fox 一只红狐狸"
@@ -96,11 +96,14 @@ def test_finished_job_leaves_card_without_progress_line(screen: Screen) -> None:
 
 
 def test_interrupt_ends_the_wait_and_keeps_the_shell(screen: Screen) -> None:
-    rows = screen.run("%mj_imagine a slow fox", until="RUNNING", keys="\x03")
+    """Time stands almost still, so that the job ends only after it was told to."""
+    screen.run("%mjci sandbox --speed 0.001 -o s")
+    rows = screen.run("%mj_imagine a slow fox", until="QUEUED|RUNNING", keys="\x03")
     message = " ".join(rows)
     assert re.match(r"IMAGINE \d+ (QUEUED|RUNNING)", rows[0])
     assert "Wait for it again with %mj_task" in message
     assert "[#" not in message.replace("^C", "")
     number = re.search(r"\d{10,}", message)
     assert number
+    screen.run("s.client.clock.advance(900)")
     assert "SUCCEEDED" in screen.run(f"%mj_task {number[0]}")[0]

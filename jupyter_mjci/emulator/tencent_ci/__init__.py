@@ -1,7 +1,14 @@
 """An emulator of Tencent Cloud Infinite (XML over signed HTTPS).
 
 * `service`: `TencentCI`: routing by plane, the signature check,
-    the CI endpoints
+    the dispatch to the endpoints
+* `job_endpoints`: `/jobs`, `/pic_jobs`
+* `batch_endpoints`: `/inventorytriggerjob`
+* `workflow_endpoints`: `/workflow`, `/triggerworkflow`,
+    `/workflowexecution`
+* `template_endpoints`: `/template`
+* `queue_endpoints`: `/picqueue`, `/picbucket`, …
+* `endpoints`: what these have in common
 * `params`: what query parameters say: filters, pages, tokens
 * `responses`: jobs, batches, queues and errors as XML
 * `jobs`: picture jobs, their queues and templates

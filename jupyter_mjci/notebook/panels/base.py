@@ -25,7 +25,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.translation import set_language, translate
+from jupyter_mjci.client.translation import mark, set_language, translate
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.card_style import render_element
 from jupyter_mjci.notebook.cards import dim_html, escape_text
@@ -38,7 +38,7 @@ from jupyter_mjci.notebook.panels.subshells import (
     restore_mimebundle,
     walk_widgets,
 )
-from jupyter_mjci.notebook.panels.widgets import build_button, translate_labels
+from jupyter_mjci.notebook.panels.widgets import build_button, translate_all
 from jupyter_mjci.session import Session
 
 if TYPE_CHECKING:
@@ -50,8 +50,11 @@ if TYPE_CHECKING:
 # seconds without a response after which a panel says that it is
 # waiting
 SLOW_AFTER = 1.5
-SLOW_NOTICE = ("No response yet.", "Retrying until the service responds or the wait times out.")
-EMPTY_SNAPSHOT = "Nothing has been submitted here yet."
+SLOW_NOTICE = (
+    mark("No response yet."),
+    mark("Retrying until the service responds or the wait times out."),
+)
+EMPTY_SNAPSHOT = mark("Nothing has been submitted here yet.")
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 T = TypeVar("T")
 Task = event_loop.BackgroundTask[None]
@@ -101,8 +104,7 @@ class Panel(W.VBox):  # type: ignore[misc]
         for name in ("mjci-panel", "mjci-live", f"mjci-panel-{self.model_id}"):
             self.add_class(name)
         force_main_shell(self)
-        for widget in walk_widgets(self):
-            translate_labels(widget)
+        translate_all(self)
         connect_panel(self)
         _close_previous_run(self)
 
@@ -280,7 +282,7 @@ class Panel(W.VBox):  # type: ignore[misc]
         """Show a message under the form."""
         self._message = message
         self._message_level = level
-        self.message.value = html.render_alert(message, level=level)
+        self.message.value = html.render_alert(list(map(translate, message)), level=level)
 
     def clear_message(self) -> None:
         """Remove the message under the form."""
@@ -340,7 +342,7 @@ class Panel(W.VBox):  # type: ignore[misc]
     def _build_snapshot(self) -> dict[str, object]:
         # Without the style sheet, whose text some readers of a
         # saved notebook would show.
-        body = self._render_title() + (self.static_html() or dim_html(EMPTY_SNAPSHOT))
+        body = self._render_title() + (self.static_html() or dim_html(translate(EMPTY_SNAPSHOT)))
         return {
             "text/plain": self.static_text(),
             "text/html": render_element("div", body, "mjci-panel mjci-snapshot"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as W
 from traitlets import Bunch
 
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.notebook.panels.value_template import (
     Slot,
     ValueTemplate,
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 
 # a longer range has a number field instead of a slider
 MAX_SLIDER_RANGE = 1000
-FREE_TEXT_LABEL = "as text"
+FREE_TEXT_LABEL = mark("as text")
+
+
+def label_parameter(name: str) -> str:
+    """Return the label of a rule's parameter in English."""
+    return name.replace("-", " ").replace("_", " ").capitalize()
 
 
 class Control:
@@ -78,7 +84,7 @@ class Control:
         self.set_text(self.default if value is None else value)
 
     def format_label(self) -> str:
-        return self.parameter.name.replace("-", " ").replace("_", " ").capitalize()
+        return translate(label_parameter(self.parameter.name))
 
     def describe(self) -> dict[str, str]:
         """Return the description and tooltip of the main widget."""
@@ -207,8 +213,9 @@ class TemplatedControl(Control):
     def _list_options(self) -> list[tuple[str, ValueTemplate | None]]:
         options: list[tuple[str, ValueTemplate | None]] = []
         for template in self.templates:
-            options.append((template.label or self.format_label(), template))
-        options.append((FREE_TEXT_LABEL, None))
+            label = translate(template.label) or self.format_label()
+            options.append((label, template))
+        options.append((translate(FREE_TEXT_LABEL), None))
         return options
 
     def get_text(self) -> str:
@@ -250,7 +257,7 @@ class TemplatedControl(Control):
             slots = change.new.slots
         elif change.old is not None:
             self.text.value = self._format_numbers(change.old)
-        self._set_sliders([values.get(slot.label, slot.initial) for slot in slots])
+        self._set_sliders([values.get(translate(slot.label), slot.initial) for slot in slots])
         self.on_change()
 
     def _set_sliders(self, values: Sequence[float]) -> None:
@@ -258,7 +265,7 @@ class TemplatedControl(Control):
         set_visible(self.text, template is None)
         slots = template.slots if template else ()
         sliders = self.sliders.children
-        if [slider.description for slider in sliders] == [slot.label for slot in slots]:
+        if [slider.description for slider in sliders] == [translate(slot.label) for slot in slots]:
             for slider, value in zip(sliders, values, strict=True):
                 _move_slider(slider, value)
             return
@@ -280,8 +287,8 @@ def _move_slider(slider: W.Widget, value: float) -> None:
 def _build_slider(slot: Slot, value: float) -> W.Widget:
     low, high = min(slot.low, value), max(slot.high, value)
     if float(slot.low).is_integer():
-        return W.IntSlider(int(value), min=low, max=high, description=slot.label)
-    return W.FloatSlider(value, min=low, max=high, step=0.5, description=slot.label)
+        return W.IntSlider(int(value), min=low, max=high, description=translate(slot.label))
+    return W.FloatSlider(value, min=low, max=high, step=0.5, description=translate(slot.label))
 
 
 def build_control(parameter: Parameter, is_key: bool, on_change: Callable[[], None]) -> Control:

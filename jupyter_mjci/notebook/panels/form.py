@@ -11,13 +11,14 @@ import ipywidgets as W
 from IPython.core.getipython import get_ipython
 from traitlets import Bunch
 
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.notebook.argument_parser import convert
 from jupyter_mjci.notebook.panels.widgets import link_toggle
 from jupyter_mjci.notebook.params import Param, parse_signature
 from jupyter_mjci.notebook.picture_names import find_picture
 
 FULL_WIDTH = {"width": "100%"}
-SERVICE_DEFAULT = ("service default", None)
+SERVICE_DEFAULT = (mark("service default"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ FieldBuilder = Callable[[Param], Field | None]
 
 
 def format_label(param: Param) -> str:
+    """Return the label of a parameter in English."""
     return param.name.replace("_", " ").capitalize()
 
 
@@ -46,7 +48,7 @@ def build_field(param: Param) -> Field | None:
 
 
 def _describe(param: Param) -> dict[str, str]:
-    return {"description": format_label(param), "tooltip": param.help}
+    return {"description": translate(format_label(param)), "tooltip": param.help}
 
 
 def _build_text(param: Param) -> Field:
@@ -144,7 +146,7 @@ class PictureField(W.HBox):  # type: ignore[misc]
         return pictures if self._takes_several else pictures[-1]
 
 
-PICTURE_HELP = "a variable, job[2], a job's ID, a path or a link"
+PICTURE_HELP = mark("a variable, job[2], a job's ID, a path or a link")
 _WORDS = re.compile(r"[^\s,]+")
 
 

@@ -11,6 +11,7 @@ import anyio.to_thread
 import ipywidgets as W
 
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels import downloads, html
@@ -23,6 +24,7 @@ from jupyter_mjci.notebook.panels.widgets import (
     build_row,
     replace_children,
     set_visible,
+    translate_labels,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 10  # tiles
 MAX_DOWNLOAD = 100  # pictures in one download
-ANY_OPTION = ("any", "")
+ANY_OPTION = (mark("any"), "")
 STATUS_OPTIONS = (ANY_OPTION, *((cards.STATUS_LABELS[status], status.value) for status in Status))
 
 
@@ -110,6 +112,7 @@ class Gallery:
         selected = self.action.value
         actions = sorted(self.frame["action"].dropna().unique())
         self.action.options = [ANY_OPTION, *zip(actions, actions, strict=True)]
+        translate_labels(self.action)
         self.action.value = selected if selected in actions else ""
         self.apply_filter()
 
@@ -136,7 +139,11 @@ class Gallery:
         set_visible(self.previous_button, first > 0)
         set_visible(self.next_button, first + PAGE_SIZE < count)
         set_visible(self.download_button, count > 0)
-        text = f"{first + 1}–{first + len(rows)} of {count:,}" if count else "No tasks found."
+        text = (
+            f"{first + 1}–{first + len(rows)} of {count:,}"
+            if count
+            else translate("No tasks found.")
+        )
         self.status_line.value = html.render_status(text)
         jobs = jobs_from_rows(rows)
         attach_pictures(self.panel.session, jobs)

@@ -30,27 +30,27 @@ MAX_PICTURES = 6  # pictures of selected rows
 IMAGE_LIMITS = (300, 40_000)
 # Label and analysis of `frame.mjci.plot`.
 PLOT_OPTIONS = (
-    ("no plot", ""),
-    ("jobs submitted", "timeline"),
-    ("throughput", "throughput"),
-    ("turnaround", "turnaround"),
-    ("queue time", "queue_stats"),
-    ("failures", "failures"),
-    ("success rate", "success_rate"),
-    ("succeeded within a minute", "sla"),
-    ("durations, open jobs included", "durations"),
-    ("jobs at a time", "concurrency"),
-    ("retries", "retries"),
-    ("outliers", "outliers"),
-    ("cost", "cost"),
-    ("bytes in and out", "savings"),
-    ("what was made of what", "lineage"),
-    ("flags of prompts", "prompts"),
-    ("words of prompts", "words"),
+    (mark("no plot"), ""),
+    (mark("jobs submitted"), "timeline"),
+    (mark("throughput"), "throughput"),
+    (mark("turnaround"), "turnaround"),
+    (mark("queue time"), "queue_stats"),
+    (mark("failures"), "failures"),
+    (mark("success rate"), "success_rate"),
+    (mark("succeeded within a minute"), "sla"),
+    (mark("durations, open jobs included"), "durations"),
+    (mark("jobs at a time"), "concurrency"),
+    (mark("retries"), "retries"),
+    (mark("outliers"), "outliers"),
+    (mark("cost"), "cost"),
+    (mark("bytes in and out"), "savings"),
+    (mark("what was made of what"), "lineage"),
+    (mark("flags of prompts"), "prompts"),
+    (mark("words of prompts"), "words"),
 )
 # What jobs can be grouped by; "" is what suits the plot.
 KEY_OPTIONS = (
-    ("default", ""),
+    (mark("default"), ""),
     *(
         (name, name)
         for name in ("action", "service", "origin", "account", "queue", "rule", "bucket", "reason")
@@ -58,7 +58,7 @@ KEY_OPTIONS = (
 )
 WITHIN = 60  # seconds of "succeeded within a minute"
 ZONES = ("UTC", "Asia/Shanghai", "Asia/Tokyo", "Europe/Berlin", "America/New_York")
-PERIODS = ("hour", "day", "week", "month", "quarter")
+PERIODS = (mark("hour"), mark("day"), mark("week"), mark("month"), mark("quarter"))
 
 
 class HistoryPanel(TablePanel):
@@ -66,7 +66,7 @@ class HistoryPanel(TablePanel):
 
     title = mark("History")
     magics = "%mjci history"
-    empty_message = "No job has been seen yet."
+    empty_message = mark("No job has been seen yet.")
 
     def build_extra_filters(self) -> Sequence[W.Widget]:
         self.since = W.DatePicker(

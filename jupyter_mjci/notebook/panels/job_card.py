@@ -18,6 +18,7 @@ import ipywidgets as W
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.client.outcomes import allow_unconfirmed
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.history.image_archive import is_grid
 from jupyter_mjci.notebook import cards, images
@@ -33,16 +34,21 @@ from jupyter_mjci.notebook.panels.inline_image import (
 from jupyter_mjci.notebook.panels.job_dialog import JobDialog, get_hint
 from jupyter_mjci.notebook.panels.job_node import JobNode
 from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures, render_lineage
-from jupyter_mjci.notebook.panels.widgets import build_row, replace_children, set_visible
+from jupyter_mjci.notebook.panels.widgets import (
+    build_row,
+    replace_children,
+    set_visible,
+    translate_all,
+)
 
 MAX_PICTURES = 4  # results of one job that a card shows
 GRID_SIZE = 4  # pictures of a grid
 STOPPED_MESSAGE = (
-    "No longer waiting.",
-    'The job keeps running at the service. "Wait again" follows it.',
+    mark("No longer waiting."),
+    mark('The job keeps running at the service. "Wait again" follows it.'),
 )
 # U2: upscale picture 2
-BUTTON_VERBS = {"U": "Upscale", "V": "Vary"}
+BUTTON_VERBS = {"U": mark("Upscale picture {}"), "V": mark("Vary picture {}")}
 
 FetchPicture: TypeAlias = Callable[[], Coroutine[object, object, bytes]]
 
@@ -108,6 +114,7 @@ class Card:
                 self._build_controls(),
             ]
         ).add_class("mjci-card")
+        translate_all(self.box)
 
     def _build_controls(self) -> W.Widget:
         build = self.panel.build_button
@@ -180,9 +187,9 @@ class Card:
         node.pictures = []
         node.snapshot_pictures = []
         if self._fetch_before is not None:
-            before, _ = await make_both_sizes(
-                await self._fetch_before(), f"Before: {job.subject}", f"Before · {job.subject}"
-            )
+            content = await self._fetch_before()
+            caption = f"{translate('Before')} · {job.subject}"
+            before, _ = await make_both_sizes(content, f"Before: {job.subject}", caption)
             node.before = [before]
         for index in range(min(len(job.outputs), MAX_PICTURES)):
             await self._load_picture(node, index)
@@ -192,7 +199,7 @@ class Card:
         caption = ""
         name = node.job[index].name if len(node.job.outputs) > 1 else node.job.id
         if self._fetch_before is not None:
-            caption = f"After · {get_object_key(node.job.outputs[index])}"
+            caption = f"{translate('After')} · {get_object_key(node.job.outputs[index])}"
         alt = images.format_alt_text(node.job)
         large, small = await make_both_sizes(content, alt, caption, name)
         node.pictures.append(large)
@@ -362,7 +369,7 @@ class Card:
         level: html.AlertLevel = "error"
         if node.message == STOPPED_MESSAGE or node.job.status is Status.NEEDS_INPUT:
             level = "note"
-        message = node.message or _default_message(node)
+        message = list(map(translate, node.message)) or _default_message(node)
         self.message.value = html.render_alert(message, level=level)
 
     def _render_buttons(self, node: JobNode) -> None:
@@ -419,8 +426,9 @@ class Card:
         buttons = []
         for number in range(1, GRID_SIZE + 1):
             handler = partial(self._toggle_picture, node, number)
-            tooltip = f"Select picture {number} of the grid, to see or download it alone"
-            button = self.panel.build_button(f"Picture {number}", tooltip, handler)
+            label = translate("Picture {}").format(number)
+            tooltip = translate("Select this picture, to see or download it alone")
+            button = self.panel.build_button(label, tooltip, handler)
             if number in node.selected:
                 button.add_class("mjci-picked")
             buttons.append(button)
@@ -463,11 +471,11 @@ def _default_message(node: JobNode) -> Sequence[str]:
     job = node.job
     if job.status in (Status.FAILED, Status.CANCELLED):
         name = job.action or "The job"
-        reason = cards.failure_reason(job)
+        reason = translate(cards.failure_reason(job))
         lines = (f"{name} {cards.format_label(job.status)}.", reason)
         return [line for line in lines if line]
     if job.status is Status.NEEDS_INPUT:
-        return "The service needs your input.", get_hint(node)
+        return translate("The service needs your input."), translate(get_hint(node))
     return ()
 
 
@@ -475,8 +483,8 @@ def _format_tooltip(button: Button) -> str:
     verb = BUTTON_VERBS.get(button.label[:1])
     number = button.label[1:]
     if verb and number.isdigit():
-        return f"{verb} picture {number}"
-    return button.label or button.alias.capitalize() or button.custom_id
+        return translate(verb).format(number)
+    return cards.format_button(button)
 
 
 def get_object_key(url: str) -> str:

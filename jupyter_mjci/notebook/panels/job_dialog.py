@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as W
 
 from jupyter_mjci.client.job import Status
+from jupyter_mjci.client.translation import mark
 from jupyter_mjci.notebook.panels import downloads
 from jupyter_mjci.notebook.panels.async_button import Handler
 from jupyter_mjci.notebook.panels.base import Panel
@@ -17,8 +18,8 @@ from jupyter_mjci.notebook.panels.widgets import build_row, set_visible
 if TYPE_CHECKING:
     from jupyter_mjci.notebook.panels.mask_canvas import MaskEditor
 
-MASK_HINT = "Paint the area to regenerate; the rest is kept. Edit the prompt, or keep it."
-PROMPT_HINT = "Edit the prompt, or keep it. Custom Zoom: --zoom 1 to 2."
+MASK_HINT = mark("Paint the area to regenerate; the rest is kept. Edit the prompt, or keep it.")
+PROMPT_HINT = mark("Edit the prompt, or keep it. Custom Zoom: --zoom 1 to 2.")
 
 
 def get_hint(node: JobNode) -> str:

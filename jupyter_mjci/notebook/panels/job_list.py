@@ -9,6 +9,7 @@ import ipywidgets as W
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels import html
@@ -24,13 +25,13 @@ from jupyter_mjci.services.tencent_ci.api import TencentCI
 PAGE_SIZE = 8  # rows
 # Label and State of the service.
 STATE_OPTIONS = (
-    ("any", ""),
-    ("queued", "Submitted"),
-    ("running", "Running"),
-    ("succeeded", "Success"),
-    ("failed", "Failed"),
-    ("paused", "Pause"),
-    ("cancelled", "Cancel"),
+    (mark("any"), ""),
+    (mark("queued"), "Submitted"),
+    (mark("running"), "Running"),
+    (mark("succeeded"), "Success"),
+    (mark("failed"), "Failed"),
+    (mark("paused"), "Pause"),
+    (mark("cancelled"), "Cancel"),
 )
 
 
@@ -136,7 +137,9 @@ class JobList:
     def _render(self) -> None:
         self._render_page_buttons()
         replace_children(self.rows, [self._build_row(job) for job in self.jobs])
-        self.status_line.value = html.render_status("" if self.jobs else "No jobs found.")
+        self.status_line.value = html.render_status(
+            "" if self.jobs else translate("No jobs found.")
+        )
 
     def _build_row(self, job: Job) -> W.Widget:
         build = self.panel.build_button

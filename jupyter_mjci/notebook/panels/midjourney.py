@@ -24,8 +24,8 @@ from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.form import Form, build_text_area
 from jupyter_mjci.notebook.panels.gallery import Gallery
 from jupyter_mjci.notebook.panels.job_card import Card
-from jupyter_mjci.notebook.panels.subshells import force_main_shell, walk_widgets
-from jupyter_mjci.notebook.panels.widgets import build_row, set_visible, translate_labels
+from jupyter_mjci.notebook.panels.subshells import force_main_shell
+from jupyter_mjci.notebook.panels.widgets import build_row, set_visible, translate_all
 from jupyter_mjci.notebook.params import get_summary, parse_signature
 from jupyter_mjci.notebook.picture_names import PICTURE_KINDS
 from jupyter_mjci.services import PictureTarget
@@ -132,8 +132,7 @@ class MidjourneyPanel(Panel):
             form = TaskForm(self, name, FORM_LABELS[name])
             self.task_forms[name] = form
             force_main_shell(form.box)
-            for widget in walk_widgets(form.box):
-                translate_labels(widget)
+            translate_all(form.box)
             self._forms_box.children = [*self._forms_box.children, form.box]
         set_visible(self._imagine_box, name == "imagine")
         for other, form in self.task_forms.items():

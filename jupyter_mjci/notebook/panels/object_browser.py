@@ -7,6 +7,7 @@ from functools import partial
 
 import ipywidgets as W
 
+from jupyter_mjci.client.translation import translate
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel, Task
@@ -121,11 +122,11 @@ class ObjectBrowser:
     def _format_status(self, first: int, shown: int, total: int) -> str:
         text = f"{first + 1}–{first + shown} of {total}"
         if not self.objects:
-            text = "No objects under this prefix."
+            text = translate("No objects under this prefix.")
             if not self.prefix.value.strip():
-                text = "The bucket is empty."
+                text = translate("The bucket is empty.")
         elif not total:
-            text = "No pictures in this folder; open another folder."
+            text = translate("No pictures in this folder; open another folder.")
         elif not shown:
             text = ""
         if len(self.objects) == MAX_KEYS:

@@ -18,12 +18,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import ipywidgets as W
 
+from jupyter_mjci.client.translation import translate
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.controls import Control, TemplatedControl, build_control
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
 from jupyter_mjci.notebook.panels.text_history import TextHistory
-from jupyter_mjci.notebook.panels.widgets import build_button, build_row, link_toggle
+from jupyter_mjci.notebook.panels.widgets import (
+    build_button,
+    build_row,
+    link_toggle,
+    translate_all,
+)
 
 if TYPE_CHECKING:
     from jupyter_mjci.imaging.model import Operation, OperationSpec
@@ -110,10 +116,11 @@ class Block:
                 self.controls[parameter.name] = control
         self.box = W.VBox([self._build_header(editor), *self._build_body()])
         self.box.add_class("mjci-block")
+        translate_all(self.box)
 
     def _build_header(self, editor: RuleEditor) -> W.Widget:
         spec = self.operation
-        title = f"<b>{cards.escape_text(format_title(spec.name))}</b>"
+        title = f"<b>{cards.escape_text(translate(format_title(spec.name)))}</b>"
         help_text = f'<span class="mjci-faint">{cards.escape_text(spec.help)}</span>'
         label = W.HTML(f"{title} {help_text}").add_class("mjci-grow")
         actions = (
@@ -234,7 +241,9 @@ class RuleEditor:
         options = []
         for name, spec in self.engine.OPERATIONS.items():
             if name not in JSON_OPERATIONS:
-                options.append((f"{format_title(name)} · {spec.help.partition(';')[0]}", name))
+                options.append(
+                    (f"{translate(format_title(name))} · {spec.help.partition(';')[0]}", name)
+                )
         return options
 
     # --- from the text to the blocks ---

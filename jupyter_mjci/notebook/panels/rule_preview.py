@@ -18,6 +18,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import ipywidgets as W
 
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.imaging.similarity import compare_result, load_gray
 from jupyter_mjci.notebook import cards
@@ -34,7 +35,7 @@ T = TypeVar("T")
 # Seconds without a change before the rule is applied: a moving
 # slider changes it at each step.
 DEBOUNCE = 0.2
-NO_RULE = '<p class="mjci-faint">Add a step or type a rule to see a preview.</p>'
+NO_RULE = mark("Add a step or type a rule to see a preview.")
 
 
 class RulePreview:
@@ -99,7 +100,7 @@ class RulePreview:
         if not rule:
             self.result = None
             self.change.value = ""
-            self._render(NO_RULE)
+            self._render(cards.dim_html(translate(NO_RULE)))
             return
         result = (await self.panel.session.preview(rule, self._content)).result
         if result.info is not None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ACTIVE_STATUSES = tuple(status for status in Status if not status.is_terminal)
-REACHABLE = "answers"
+REACHABLE = mark("answers")
 TODAY = mark("Today")
 # seconds, so that many changes cause one reload
 RELOAD_DELAY = 0.5
@@ -40,7 +40,7 @@ class StatusPanel(TablePanel):
 
     title = mark("In flight")
     magics = "%mj_queue, %ci_jobs"
-    empty_message = "Nothing is in flight."
+    empty_message = mark("Nothing is in flight.")
 
     def __init__(self, session: Session) -> None:
         self._service_states: dict[str, str] = {}
@@ -208,4 +208,6 @@ class StatusPanel(TablePanel):
 def _render_service_state(service: str, state: str) -> str:
     status = Status.SUCCEEDED if state == REACHABLE else Status.FAILED
     badge = cards.badge_html(status, service)
-    return f'<div>{badge} <span class="mjci-faint">{cards.escape_text(state)}</span></div>'
+    return (
+        f'<div>{badge} <span class="mjci-faint">{cards.escape_text(translate(state))}</span></div>'
+    )

@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import ipywidgets as W
 
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.card_style import render_element
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel
-from jupyter_mjci.notebook.panels.widgets import build_button, build_row, set_visible
+from jupyter_mjci.notebook.panels.widgets import (
+    build_button,
+    build_row,
+    set_visible,
+    translate_labels,
+)
 from jupyter_mjci.services import services
 from jupyter_mjci.session import Session
 
@@ -33,7 +39,7 @@ KEPT_VERSIONS = 8
 MAX_GRID_ROWS = 10_000
 HIDDEN_COLUMNS = ("buttons", "user_data", "outputs", "parent")
 SEARCH_COLUMNS = ("service", "id", "action", "status", "subject")
-ANY_OPTION = ("any", "")
+ANY_OPTION = (mark("any"), "")
 # itables: no limit of its own ("maxBytes"), no search field (the
 # panel's own searches older rows as well), and text is not HTML.
 GRID_OPTIONS: Mapping[str, object] = {
@@ -57,8 +63,8 @@ class TablePanel(Panel):
         filtered: the rows that match the fields, newest first
     """
 
-    empty_message = "No jobs."
-    no_match_message = "No job matches."
+    empty_message = mark("No jobs.")
+    no_match_message = mark("No job matches.")
 
     def __init__(self, session: Session) -> None:
         self.frame: pd.DataFrame | None = None
@@ -152,6 +158,7 @@ class TablePanel(Panel):
         # setting the options resets the selection
         if options != self.action.options:
             self.action.options = options
+            translate_labels(self.action)
         self._apply_filter()
 
     def filter_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -198,13 +205,14 @@ class TablePanel(Panel):
 
     def _fill_grid(self, rows: pd.DataFrame) -> None:
         count = len(rows)
-        text = f"{count:,} jobs"
+        text = translate("{count} jobs")
         if count == 0:
-            text = self._get_empty_message()
+            text = translate(self._get_empty_message())
         elif count == 1:
-            text = "1 job"
+            text = translate("1 job")
         elif count > MAX_GRID_ROWS:
-            text = f"the newest {MAX_GRID_ROWS:,} of {count:,} jobs"
+            text = translate("the newest {limit} of {count} jobs")
+        text = text.format(count=f"{count:,}", limit=f"{MAX_GRID_ROWS:,}")
         self.status_line.value = html.render_status(text)
         set_visible(self.grid, count > 0)
         selected = self._find_rows(rows, self._list_selected_keys())
@@ -245,7 +253,7 @@ class TablePanel(Panel):
 
     def static_html(self) -> str:
         if self.filtered is None or self.filtered.empty:
-            return cards.dim_html(self._get_empty_message())
+            return cards.dim_html(translate(self._get_empty_message()))
         first = self._page * PAGE_SIZE
         rows = self.filtered.iloc[first : first + PAGE_SIZE]
         count = f"{first + 1}–{first + len(rows)} of {len(self.filtered)}"
@@ -288,7 +296,7 @@ def _format_columns(rows: pd.DataFrame) -> pd.DataFrame:
         if str(column.dtype).startswith("datetime64"):
             visible[name] = column.dt.strftime("%Y-%m-%d %H:%M:%S")
         elif name == "status":
-            visible[name] = column.map(cards.STATUS_LABELS)
+            visible[name] = column.map(cards.list_status_labels())
         elif name in ("queue_time", "run_time"):
             seconds = column.dt.total_seconds()
             visible[name] = seconds.map("{:.1f} s".format, na_action="ignore")

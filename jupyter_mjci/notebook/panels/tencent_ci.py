@@ -15,7 +15,7 @@ from traitlets import Bunch
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.translation import mark
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.imaging import rule_syntax
 from jupyter_mjci.notebook.panels.async_button import Work
@@ -136,7 +136,7 @@ class CIPanel(Panel):
 
     def _build_examples(self) -> W.Widget:
         buttons = [self._build_example_button(*example) for example in EXAMPLES]
-        return build_row(W.Label("Add an example"), *buttons, css_class="mjci-quiet")
+        return build_row(W.Label(translate("Add an example")), *buttons, css_class="mjci-quiet")
 
     def _build_example_button(self, name: str, rule: str) -> W.Widget:
         button = build_button(name, f"Add {rule}")

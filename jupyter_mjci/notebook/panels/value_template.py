@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jupyter_mjci.client.translation import mark
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
@@ -23,33 +25,33 @@ class Slot:
 
 
 SLOTS = {
-    "W": Slot("Width"),
-    "H": Slot("Height"),
-    "S": Slot("Percent", 1, 200, 50),
-    "dx": Slot("From the left", 0, 2000, 0),
-    "dy": Slot("From the top", 0, 2000, 0),
-    "area": Slot("Pixels", 1, 4_000_000, 250_000),
-    "radius": Slot("Radius", 1, 50, 8),
-    "sigma": Slot("Sigma", 0.5, 50, 5),
-    "n": Slot("At most", 1, 2000, 200),
+    "W": Slot(mark("Width")),
+    "H": Slot(mark("Height")),
+    "S": Slot(mark("Percent"), 1, 200, 50),
+    "dx": Slot(mark("From the left"), 0, 2000, 0),
+    "dy": Slot(mark("From the top"), 0, 2000, 0),
+    "area": Slot(mark("Pixels"), 1, 4_000_000, 250_000),
+    "radius": Slot(mark("Radius"), 1, 50, 8),
+    "sigma": Slot(mark("Sigma"), 0.5, 50, 5),
+    "n": Slot(mark("At most"), 1, 2000, 200),
 }
 # By the documents of imageMogr2/thumbnail, imageMogr2/crop and
 # imageMogr2/size-limit.
 TEMPLATE_LABELS = {
-    "!<S>p": "percent",
-    "!<S>px": "percent of the width",
-    "!x<S>p": "percent of the height",
-    "<W>x": "width",
-    "x<H>": "height",
-    "<W>x<H>": "width × height",
-    "<W>x<H>>": "only if larger",
-    "<W>x<H><": "only if smaller",
-    "!<W>x<H>r": "cover",
-    "<W>x<H>!": "exact size",
-    "<area>@": "number of pixels",
-    "<n>k": "kB",
-    "<n>m": "MB",
-    "!<W>x<H>a<dx>a<dy>": "at a position",
+    "!<S>p": mark("percent"),
+    "!<S>px": mark("percent of the width"),
+    "!x<S>p": mark("percent of the height"),
+    "<W>x": mark("width"),
+    "x<H>": mark("height"),
+    "<W>x<H>": mark("width × height"),
+    "<W>x<H>>": mark("only if larger"),
+    "<W>x<H><": mark("only if smaller"),
+    "!<W>x<H>r": mark("cover"),
+    "<W>x<H>!": mark("exact size"),
+    "<area>@": mark("number of pixels"),
+    "<n>k": mark("kB"),
+    "<n>m": mark("MB"),
+    "!<W>x<H>a<dx>a<dy>": mark("at a position"),
 }
 _SLOT_RE = re.compile(r"<([A-Za-z]+)(?: [^<>]*)?>")
 _NUMBER = "([0-9]+(?:[.][0-9]+)?)"

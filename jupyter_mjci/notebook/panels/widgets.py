@@ -9,6 +9,7 @@ import ipywidgets as W
 from traitlets import Bunch
 
 from jupyter_mjci.client.translation import translate
+from jupyter_mjci.notebook.panels.subshells import walk_widgets
 
 
 def build_row(*children: W.Widget, css_class: str = "") -> W.HBox:
@@ -47,6 +48,17 @@ def translate_labels(widget: W.Widget) -> None:
         text = getattr(widget, name, None)
         if text and translate(text) != text:
             setattr(widget, name, translate(text))
+    if isinstance(widget, W.Dropdown):
+        # Setting the options would reset the selection, which
+        # others observe.
+        labels = tuple(map(translate, widget._options_labels))
+        widget.set_trait("_options_labels", labels)
+
+
+def translate_all(box: W.Widget) -> None:
+    """Show the texts of a box and of all in it in the language of the reader."""
+    for widget in walk_widgets(box):
+        translate_labels(widget)
 
 
 def build_heading(text: str) -> W.HTML:

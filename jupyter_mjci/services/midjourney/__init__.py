@@ -70,7 +70,9 @@ SERVICE = Service(
     fetch_changes=_fetch_changes,
     list_active=_list_active,
     # It has no time filter.
-    list_sync_sources=read_whole(lambda mj, _since, _until: mj.tasks()),
+    list_sync_sources=read_whole(
+        lambda mj, _since, _until: replace(mj.tasks(), parse=responses.parse_listed)
+    ),
     poll=PollPolicy(batch_size=500, min_interval=4.0, typical_duration=45.0),
     tracking=reconciliation,
     fallbacks=fallbacks.FALLBACKS,

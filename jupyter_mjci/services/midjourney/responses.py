@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +27,14 @@ import msgspec
 
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Response
-from jupyter_mjci.client.job import Button, Job, Status, keep_newest, strip_marker
+from jupyter_mjci.client.job import (
+    Button,
+    Job,
+    Status,
+    keep_newest,
+    parse_each,
+    strip_marker,
+)
 from jupyter_mjci.client.outcomes import (
     GATEWAY_ERRORS,
     Classified,
@@ -333,9 +340,34 @@ def parse_task(response: Response, task_id: str = "") -> Job:
     return job
 
 
+RecordsParser = Callable[
+    [Sequence[JsonObject], Callable[[JsonObject], Job]],
+    list[Job],
+]
+
+
+def parse_all(
+    records: Sequence[JsonObject],
+    parse: Callable[[JsonObject], Job],
+) -> list[Job]:
+    """Parse all records, for who asked for them by their IDs."""
+    return [parse(record) for record in records]
+
+
+def parse_listed(response: Response) -> list[Job]:
+    """Parse a listing, without the tasks that cannot be parsed.
+
+    For who reads it as a history. Not for a search: what is not
+    there would count as absent.
+    """
+    return parse_tasks(response, parse_records=parse_each)
+
+
 def parse_tasks(
     response: Response,
     order: tuple[str, ...] | None = None,
+    *,
+    parse_records: RecordsParser = parse_all,
 ) -> list[Job]:
     """Parse a listing of tasks.
 
@@ -343,6 +375,8 @@ def parse_tasks(
         response: the response
         order: the requested IDs; proxies respond in an order of
             their own, so it is restored here
+        parse_records: what becomes of records that cannot be
+            parsed
     """
     if response.status in (200, 204) and not response.body.strip():
         return []
@@ -352,7 +386,8 @@ def parse_tasks(
         return []
     if not isinstance(tasks, list):
         raise _build_no_answer_error(response, "The response is not a list of tasks.")
-    jobs = keep_newest([parse_job(task) for task in tasks if isinstance(task, dict)])
+    records = [task for task in tasks if isinstance(task, dict)]
+    jobs = keep_newest(parse_records(records, parse_job))
     if order is None:
         return jobs
     by_id = {job.id: job for job in jobs}

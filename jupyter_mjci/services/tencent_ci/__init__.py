@@ -90,7 +90,13 @@ def _list_sync_sources(
 
 def _build_sync_source(ci: TencentCI, tag: str) -> SyncSource:
     def build(since: datetime | None, until: datetime | None) -> Paginator[Job]:
-        return ci.jobs(tag=tag, order="Asc", start=since, end=until)
+        pages = ci.jobs(tag=tag, order="Asc", start=since, end=until)
+
+        def build_page_call(token: str) -> Call[Page[Job]]:
+            call = pages.page(token)
+            return replace(call, parse=responses.parse_listing_page)
+
+        return Paginator(build_page_call)
 
     return SyncSource(f"synced ci {ci.bucket} {tag}", build)
 

@@ -18,7 +18,12 @@ from urllib.parse import unquote
 from xml.parsers.expat import ExpatError
 
 from jupyter_mjci.client.calls import Page, Response
-from jupyter_mjci.client.job import Job, Status, strip_marker
+from jupyter_mjci.client.job import (
+    Job,
+    Status,
+    parse_each,
+    strip_marker,
+)
 from jupyter_mjci.client.outcomes import (
     GATEWAY_ERRORS,
     Classified,
@@ -256,10 +261,21 @@ def parse_page(response: Response) -> Page[Job]:
     return Page(_parse_details(body), to_text(body.get("NextToken")))
 
 
+def parse_listing_page(response: Response) -> Page[Job]:
+    """Parse a page of a listing, without the jobs that cannot be parsed."""
+    body = _parse_response(response)
+    jobs = parse_each(_list_details(body), parse_job)
+    return Page(tuple(jobs), to_text(body.get("NextToken")))
+
+
 def _parse_details(body: Element) -> tuple[Job, ...]:
     """Return the jobs of a response; an empty JobsDetail stands for none."""
+    return tuple(map(parse_job, _list_details(body)))
+
+
+def _list_details(body: Element) -> list[Element]:
     details = body.get("JobsDetail") or ()
-    return tuple(parse_job(detail) for detail in details if isinstance(detail, dict) and detail)
+    return [detail for detail in details if isinstance(detail, dict) and detail]
 
 
 def parse_rows(response: Response) -> Page[xml.Row]:
