@@ -9,8 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
+from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
+from jupyter_mjci.jobs.waiting_room import (
+    EASING,
+    FORGET_AFTER,
+    MAX_INTERVAL,
+    PAUSE,
+    WaitingRoom,
+)
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.session import Session
@@ -107,6 +115,82 @@ def test_retry_after_is_waited_for(clock: VirtualClock) -> None:
         done = session.batch([session.mj.imagine(f"fox {number}") for number in range(3)]).run()
     assert [job.status for job in done] == [Status.SUCCEEDED] * 3
     assert proxy.submissions <= 3 + 2 + 1
+
+
+# --- the pace -------------------------------------------------------------------------------------
+
+
+async def measure_wait(room: WaitingRoom, clock: VirtualClock) -> float:
+    started_at = clock.now()
+    await room.wait()
+    return clock.now() - started_at
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"), [(None, PAUSE), (7.0, 7.0), (0.0, 0.0), (3600.0, MAX_INTERVAL)]
+)
+def test_room_is_closed_for_as_long_as_the_service_says(
+    clock: VirtualClock, retry_after: float | None, seconds: float
+) -> None:
+    room = WaitingRoom(clock)
+    assert event_loop.run(measure_wait(room, clock)) == 0
+    room.record_refusal(retry_after)
+    assert event_loop.run(measure_wait(room, clock)) == seconds
+    # Who comes next follows at the pace that is kept after a refusal.
+    assert event_loop.run(measure_wait(room, clock)) == PAUSE
+
+
+def test_later_refusal_never_opens_the_room_earlier(clock: VirtualClock) -> None:
+    room = WaitingRoom(clock)
+    room.record_refusal(30.0)
+    room.record_refusal(1.0)
+    assert event_loop.run(measure_wait(room, clock)) == 30.0
+
+
+def test_pace_is_the_time_between_acceptances_with_a_refusal_between_them(
+    clock: VirtualClock,
+) -> None:
+    room = WaitingRoom(clock)
+    room.record_acceptance()
+    clock.time += 3
+    room.record_refusal(None)
+    clock.time += 5
+    room.record_acceptance()
+    assert room.interval == 8.0
+    clock.time += 8
+    room.record_acceptance()
+    assert room.interval == pytest.approx(EASING * 8.0)
+    clock.time += 1
+    room.record_refusal(None)
+    clock.time += 100
+    room.record_acceptance()
+    assert room.interval == MAX_INTERVAL
+
+
+def test_refusals_are_forgotten(clock: VirtualClock) -> None:
+    room = WaitingRoom(clock)
+    room.record_refusal(None)
+    clock.time += FORGET_AFTER - 1
+    assert room.is_crowded
+    clock.time += 1
+    assert not room.is_crowded
+    assert event_loop.run(measure_wait(room, clock)) == 0
+
+
+def test_submission_that_was_made_though_refused_is_found(clock: VirtualClock) -> None:
+    """Some gateways say "busy" of what they have forwarded."""
+    proxy = SlowProxy(clock, 0.0, lambda: httpx.Response(429))
+
+    def forward_and_refuse(request: httpx.Request) -> httpx.Response:
+        response = proxy.handle(request)
+        return httpx.Response(429) if request.method == "POST" else response
+
+    settings = load_settings({"mj_url": "http://proxy", "wait": 900}, environ={})
+    transport = httpx.MockTransport(forward_and_refuse)
+    with Session(settings, clock=clock, transport=transport) as session:
+        job = session.mj.imagine("a fox").run()
+    assert [job.id] == list(proxy.tasks)
+    assert proxy.submissions == 1
 
 
 @pytest.fixture

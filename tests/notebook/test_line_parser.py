@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.job_body import parse_body
 from jupyter_mjci.notebook.line_parser import (
+    BATCH_OPTIONS,
     Options,
     PromptLine,
     split_options,
@@ -98,6 +100,32 @@ def test_option_without_value_is_rejected(line: str) -> None:
     """It must not become part of a prompt: a submission costs money."""
     with pytest.raises(InvalidRequest, match="needs"):
         split_prompt(line, FLAGS)
+
+
+# (line, what the error says)
+CONTRADICTIONS: tuple[tuple[str, str], ...] = (
+    ("--retry 1", "--retry requires --each or --grid"),
+    ("--at-once 2", "--at-once requires --each or --grid"),
+    ("--each rows --retry -1", "--retry must be at least 0, not -1"),
+    ("--grid axes --at-once 0", "--at-once must be at least 1, not 0"),
+    ("--each rows --grid axes", "--each and --grid exclude each other"),
+    ("--each rows --no-wait", "--each waits for its jobs"),
+    ("--grid axes --no-wait", "--grid waits for its jobs"),
+    ("-o class", "-o needs a variable name, not 'class'"),
+    ("--each 2rows", "--each needs a variable name, not '2rows'"),
+)
+
+
+@pytest.mark.parametrize(("line", "message"), CONTRADICTIONS)
+def test_options_that_contradict_each_other_are_rejected(line: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(message)):
+        split_options(tokenize(line), BATCH_OPTIONS)
+
+
+@pytest.mark.parametrize("line", ["--each rows --retry 0", "--grid axes --at-once 1 --retry 3"])
+def test_options_of_many_rows_are_taken_together(line: str) -> None:
+    _, words = split_options(tokenize(line), BATCH_OPTIONS)
+    assert words == []
 
 
 # (line, the option that was meant)
