@@ -155,13 +155,16 @@ def hastened() -> Iterator[None]:
 
 def run_worker(account: dict[str, Any], home: Path, count: int) -> None:
     """Resume, then submit the rest, again while some were refused."""
+    rounds = 0
     with hastened(), connect(account, home) as session:
-        for _ in range(MAX_ROUNDS):
+        while rounds < MAX_ROUNDS:
             session.resume(poll_interval=0.3).run()
             submitted = list_numbers(session, "pending", "accepted", "unknown")
             left = [number for number in range(count) if number not in submitted]
             if not left and is_done(session):
                 return
+            # Without any left, another process works on the last ones.
+            rounds += bool(left)
             calls = [build_call(session, number) for number in left]
             session.batch(calls, at_once=32, poll_interval=0.3, max_jobs=max(1, count)).run()
     raise SystemExit("submissions were refused too often")

@@ -89,7 +89,7 @@ TABLE_CONFIGURATION = {
     "delta.checkpointInterval": "20",
 }
 # how DuckDB's errors about files begin, whatever their class
-FILE_ERRORS = ("IO Error:", "Invalid Error:", "Failed to read file")
+FILE_ERRORS = ("IO Error:", "Invalid Error:", "Failed to read file", "TProtocolException")
 TERMINAL_SQL = "('SUCCEEDED', 'FAILED', 'CANCELLED')"
 
 # A version, or a time as users write it.
@@ -1359,7 +1359,9 @@ def _wrap_sql_errors(statement: str) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        if any(word in str(error) for word in FILE_ERRORS):
+        # Errors about SQL have a class of their own.
+        is_about_file = type(error) is duckdb.Error
+        if is_about_file or any(word in str(error) for word in FILE_ERRORS):
             raise
         raise InvalidRequest(
             "DuckDB refuses this SQL.",

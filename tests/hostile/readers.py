@@ -34,14 +34,11 @@ from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.settings import load_known_secrets
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.history.plots import render_plot
 from jupyter_mjci.imaging.model import RuleError
 from jupyter_mjci.imaging.picture import Picture
 from jupyter_mjci.imaging.rule_syntax import apply_rule
 from jupyter_mjci.jobs import submission
 from jupyter_mjci.notebook.cards import card_html, card_text, progress_html
-from jupyter_mjci.notebook.current_session import Selection
-from jupyter_mjci.notebook.doctor import build_status
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 from tests.hostile.answers import ANSWERS, BODIES, Conversation
@@ -97,6 +94,9 @@ def read_table(source: Source) -> None:
 
 
 def plot_listing(source: Source) -> None:
+    # Here, because matplotlib would add to the memory of all readers.
+    from jupyter_mjci.history.plots import render_plot
+
     frame = source.session.frame(source.session.mj.tasks())
     if len(frame):
         render_plot(frame.mjci, "timeline")
@@ -105,6 +105,9 @@ def plot_listing(source: Source) -> None:
 
 def read_status(source: Source) -> None:
     """Record jobs, and tell what is under way and what they cost."""
+    from jupyter_mjci.notebook.current_session import Selection
+    from jupyter_mjci.notebook.doctor import build_status
+
     source.session.mj.tasks().run()
     build_status(Selection(source.session, "s"))
 

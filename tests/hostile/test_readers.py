@@ -18,6 +18,8 @@ from tests.hostile.server import HostileServer, serve
 
 MAX_SECONDS = 30  # of processor time; waiting ends with the process
 MAX_MEGABYTES = 300
+# What pandas, matplotlib and ipywidgets take by themselves, where a reader needs them.
+LIBRARIES = {"panels": 100, "plot of a listing": 100, "table of a listing": 90}
 STEP = 6
 TRANSPORTS = ("aiohttp", "httpx")
 # What fetches pictures does so on both; the others take turns.
@@ -49,7 +51,8 @@ def test_corpus_has_sixty_answers_and_more() -> None:
 def test_reader_of_answers_survives_them(name: str, transport: str, server: HostileServer) -> None:
     first = [*ANSWER_READERS].index(name) % STEP
     rows = run_reader(name, transport, server.url, first=first, step=STEP)
-    assert [row for row in rows if is_harmed(row)] == []
+    limit = MAX_MEGABYTES + LIBRARIES.get(name, 0)
+    assert [row for row in rows if is_harmed(row, limit)] == []
     assert len(rows) == len(ANSWERS[first::STEP])
 
 
@@ -61,6 +64,6 @@ def test_reader_of_files_survives_them(name: str, folder: Path) -> None:
     assert len(rows) == len(BODIES[first::STEP])
 
 
-def is_harmed(row: tuple[str, str, float, int]) -> bool:
+def is_harmed(row: tuple[str, str, float, int], limit: int = MAX_MEGABYTES) -> bool:
     _, problem, seconds, megabytes = row
-    return bool(problem) or seconds > MAX_SECONDS or megabytes > MAX_MEGABYTES
+    return bool(problem) or seconds > MAX_SECONDS or megabytes > limit

@@ -119,7 +119,10 @@ def render_watch_table(job: Job) -> str:
 
 
 class Skeleton(HTMLParser):
-    """The elements of a page in their order, each with the names of its attributes."""
+    """The elements of a page in their order, each with the names of its attributes.
+
+    An end of a line (`<br>`) is text.
+    """
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -128,7 +131,8 @@ class Skeleton(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.parts.append((tag, *(name for name, _ in attrs)))
+        if (tag, attrs) != ("br", []):
+            self.parts.append((tag, *(name for name, _ in attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         self.parts.append((f"/{tag}",))
