@@ -111,7 +111,7 @@ OPEN = (
     "--JupyterNotebookApp.expose_app_in_browser=True",
 )
 _TWICE = """() => document.querySelector('.mjci-live')
-  .querySelectorAll('.mjci-card .mjci-succeeded').length === 2"""
+  .querySelectorAll('.mjci-succeeded > .mjci-job-subject').length === 2"""
 _LOADED = """selector => {
   const found = [...document.querySelectorAll(selector)];
   return found.length > 0 && found.every(img => img.complete && img.naturalWidth > 0);
