@@ -27,7 +27,6 @@ from jupyter_mjci.jobs.polling import Poller, Subscription
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.midjourney.responses import parse_job
-from jupyter_mjci.services.tencent_ci.api import TencentCI
 from jupyter_mjci.session import Session
 from tests.benchmarks.figures import Figure
 
@@ -244,7 +243,7 @@ STEPS = (0, 15, 31, 46, 62, 78, 93)  # percents that proxies report, about evenl
 def _simulate_polling(length: float) -> tuple[int, float]:
     clock = ManualClock()
     started = clock.time
-    poller = Poller(StubClient(clock), Midjourney(), TencentCI())  # type: ignore[arg-type]
+    poller = Poller(StubClient(clock), {"mj": Midjourney()})  # type: ignore[arg-type,dict-item]
     submitted = parse_job(
         {"id": "1", "status": "SUBMITTED", "action": "IMAGINE", "submitTime": started * 1000}
     )
@@ -268,7 +267,7 @@ class StubClient:
         self.clock = clock
         self.journal = self
 
-    def _durations(self, *_: str) -> list[float]:
+    def durations(self, *_: str) -> list[float]:
         return [40.0] * 5
 
 
