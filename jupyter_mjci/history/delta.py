@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,7 +38,7 @@ from jupyter_mjci.errors import (
     InvalidRequest,
     SettingsError,
     requires_extra,
-    suggest,
+    suggest_similar,
 )
 from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS, TIME_DTYPE, get_dtype
@@ -88,8 +89,9 @@ TABLE_CONFIGURATION = {
     "delta.targetFileSize": str(TARGET_FILE_SIZE),
     "delta.checkpointInterval": "20",
 }
-# how DuckDB's errors about files begin, whatever their class
-FILE_ERRORS = ("IO Error:", "Invalid Error:", "Failed to read file", "TProtocolException")
+# DuckDB's errors about SQL begin with the name of their class.
+# Those about files begin with another one or none, or name a file.
+FILE_ERROR = re.compile(r"^(IO|Invalid) Error:|\.parquet\b|^(?![A-Z][\w ]* Error:)")
 TERMINAL_SQL = "('SUCCEEDED', 'FAILED', 'CANCELLED')"
 
 # A version, or a time as users write it.
@@ -620,7 +622,7 @@ def _check_columns(names: Iterable[str]) -> None:
     if unknown:
         raise InvalidRequest(
             f"A lake has no column {', '.join(unknown)}.",
-            detail=suggest(unknown[0], list(COLUMN_DTYPES)),
+            detail=suggest_similar(unknown[0], list(COLUMN_DTYPES)),
             hint=f"Available: {', '.join(COLUMN_DTYPES)}; or a function of the DataFrame.",
         )
 
@@ -1359,9 +1361,7 @@ def _wrap_sql_errors(statement: str) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        # Errors about SQL have a class of their own.
-        is_about_file = type(error) is duckdb.Error
-        if is_about_file or any(word in str(error) for word in FILE_ERRORS):
+        if FILE_ERROR.search(str(error)):
             raise
         raise InvalidRequest(
             "DuckDB refuses this SQL.",

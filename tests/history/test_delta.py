@@ -170,6 +170,9 @@ def test_damaged_file_is_not_taken_for_bad_sql(journal: Journal, lake: Lake) -> 
     for where in ("", "status = 'FAILED'"):
         with pytest.raises(HistoryError):
             lake.frame(where=where)
+    path.write_bytes(b"PAR1")
+    with pytest.raises(HistoryError):
+        lake.frame()
 
 
 def test_question_about_a_month_touches_its_files_only(journal: Journal, lake: Lake) -> None:
