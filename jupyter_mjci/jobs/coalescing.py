@@ -51,13 +51,11 @@ class _Exchange(Generic[T]):
     async def _send(self, send: Callable[[], Awaitable[T]]) -> None:
         asked = self._asked
         self._done = self.make_event()
-        result, error = None, None
         try:
             try:
-                result = await send()
-            except Exception as failure:
-                error = failure
-            self._result, self._error = result, error
+                self._result, self._error = await send(), None
+            except Exception as error:
+                self._result, self._error = None, error
             self._answered = asked
         finally:
             # Who is cancelled leaves the request to the next.
