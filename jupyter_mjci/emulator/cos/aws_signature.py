@@ -23,7 +23,8 @@ from jupyter_mjci.emulator.xml import ErrorResponse
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-MAX_CLOCK_SKEW = 900.0  # seconds
+# seconds; a start further ahead than this means a wrong clock
+MAX_CLOCK_SKEW = 900.0
 MAX_LIFETIME = 604_800  # seconds, of a presigned URL
 V2_REFUSED = (
     "AWS signatures of version 2 are not emulated: "
@@ -75,7 +76,7 @@ class AwsSignature:
         try:
             moment = datetime.strptime(self.time, "%Y%m%dT%H%M%SZ")
         except ValueError:
-            raise _access_denied("X-Amz-Date must be YYYYMMDDTHHMMSSZ.") from None
+            raise access_denied("X-Amz-Date must be YYYYMMDDTHHMMSSZ.") from None
         return moment.replace(tzinfo=UTC).timestamp()
 
 
@@ -124,7 +125,7 @@ def _parse(request: Request) -> AwsSignature:
         raise ErrorResponse(501, "NotImplemented", V2_REFUSED)
     key_id, _, scope = fields.get("Credential", "").partition("/")
     if not _SCOPE_RE.fullmatch(scope):
-        raise _access_denied("Credential must be ID/YYYYMMDD/REGION/s3/aws4_request.")
+        raise access_denied("Credential must be ID/YYYYMMDD/REGION/s3/aws4_request.")
     names = fields.get("SignedHeaders", "").lower()
     return AwsSignature(
         key_id,
@@ -140,7 +141,7 @@ def _parse(request: Request) -> AwsSignature:
 def _parse_lifetime(text: str) -> int:
     if re.fullmatch(r"\d{1,6}", text, re.ASCII) and 1 <= int(text) <= MAX_LIFETIME:
         return int(text)
-    raise _access_denied(f"X-Amz-Expires must lie between 1 and {MAX_LIFETIME}.")
+    raise access_denied(f"X-Amz-Expires must lie between 1 and {MAX_LIFETIME}.")
 
 
 def _check_time(parsed: AwsSignature, times: Sequence[float]) -> None:
@@ -150,7 +151,7 @@ def _check_time(parsed: AwsSignature, times: Sequence[float]) -> None:
     if any(start - before <= now <= start + after for now in times):
         return
     if parsed.lifetime and start <= max(times):
-        raise _access_denied("Request has expired")
+        raise access_denied("Request has expired")
     message = "The difference between the request time and the current time is too large."
     raise ErrorResponse(403, "RequestTimeTooSkewed", message)
 
@@ -176,7 +177,7 @@ def build_canonical_request(parsed: AwsSignature, request: Request) -> str:
     headers = {"host": request.host, **request.headers}
     names = parsed.signed_headers
     if "host" not in names or not headers.keys() >= set(names):
-        raise _access_denied("SignedHeaders must name the host, and headers that are there.")
+        raise access_denied("SignedHeaders must name the host, and headers that are there.")
     lines = []
     for name in names:
         value = " ".join(headers[name].split())
@@ -236,5 +237,6 @@ def unknown_key() -> ErrorResponse:
     return ErrorResponse(403, "InvalidAccessKeyId", message)
 
 
-def _access_denied(message: str) -> ErrorResponse:
+def access_denied(message: str) -> ErrorResponse:
+    """Build the error for a signature that cannot be valid."""
     return ErrorResponse(403, "AccessDenied", message)

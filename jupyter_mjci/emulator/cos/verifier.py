@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
 from jupyter_mjci.emulator.cos.aws_signature import (
+    MAX_CLOCK_SKEW,
+    access_denied,
     is_aws_signed,
     unknown_key,
     verify_aws_signature,
@@ -27,8 +29,6 @@ from jupyter_mjci.emulator.cos.aws_signature import (
 from jupyter_mjci.emulator.http import Request
 from jupyter_mjci.emulator.xml import ErrorResponse
 
-# seconds; a start further ahead than this means a wrong clock
-MAX_CLOCK_SKEW = 900.0
 TOKEN_HEADERS = ("x-cos-security-token", "x-ci-security-token", "x-amz-security-token")
 SIGNATURE_KEYS = (
     "q-sign-algorithm",
@@ -65,7 +65,7 @@ class ValidityPeriod:
         """Parse `<start>;<end>`."""
         match = re.fullmatch(r"(\d{1,12});(\d{1,12})", value, re.ASCII)
         if not match:
-            raise _access_denied(f"The signature's time {value!r} is not <start>;<end>.")
+            raise access_denied(f"The signature's time {value!r} is not <start>;<end>.")
         return cls(int(match[1]), int(match[2]))
 
     def contains(self, now: float) -> bool:
@@ -89,10 +89,10 @@ class SignatureParams:
         """Build from the q-* fields."""
         missing = [name for name in SIGNATURE_KEYS if name not in fields]
         if missing:
-            raise _access_denied(f"The authorization lacks {', '.join(missing)}.")
+            raise access_denied(f"The authorization lacks {', '.join(missing)}.")
         if fields["q-sign-algorithm"] != "sha1":
             algorithm = fields["q-sign-algorithm"]
-            raise _access_denied(f"The algorithm {algorithm!r} is not sha1.")
+            raise access_denied(f"The algorithm {algorithm!r} is not sha1.")
         return cls(*(fields[name] for name in SIGNATURE_KEYS[1:]))
 
 
@@ -151,7 +151,7 @@ class Verifier:
         if all(period.start > latest for period in periods):
             message = "The difference between the request time and the current time is too large."
             raise ErrorResponse(403, "RequestTimeTooSkewed", message)
-        raise _access_denied("Request has expired")
+        raise access_denied("Request has expired")
 
     def _check_token(self, headers: Mapping[str, str], pairs: Pairs) -> None:
         if self.tokens is None:
@@ -191,10 +191,6 @@ def is_unsigned(request: Request) -> bool:
     return names.isdisjoint((*SIGNATURE_KEYS, "sign")) and not is_aws_signed(request)
 
 
-def _access_denied(message: str) -> ErrorResponse:
-    return ErrorResponse(403, "AccessDenied", message)
-
-
 def _parse_signature(request: Request, pairs: Pairs) -> SignatureParams:
     """Parse the signature from the header, a presigned URL, or `sign`.
 
@@ -215,7 +211,7 @@ def _parse_signature(request: Request, pairs: Pairs) -> SignatureParams:
         if name in SIGNATURE_KEYS:
             fields[name] = value
     if not fields:
-        raise _access_denied("Access Denied.")
+        raise access_denied("Access Denied.")
     return SignatureParams.from_fields(fields)
 
 
