@@ -17,10 +17,9 @@ from babel.messages.pofile import read_po
 import jupyter_mjci
 from jupyter_mjci.client.translation import DOMAIN, FOLDER, LANGUAGES
 from jupyter_mjci.imaging.rule_syntax import OPERATIONS
-from jupyter_mjci.notebook.panels.controls import label_parameter
-from jupyter_mjci.notebook.panels.form import format_label
 from jupyter_mjci.notebook.panels.midjourney import FORM_LABELS
 from jupyter_mjci.notebook.panels.rule_editor import JSON_OPERATIONS, format_title
+from jupyter_mjci.notebook.panels.widgets import label_parameter
 from jupyter_mjci.notebook.params import parse_signature
 
 PACKAGE = FOLDER.parent
@@ -56,7 +55,7 @@ def find_labels() -> set[str]:
         ]
     operations = [each for name, each in OPERATIONS.items() if name not in JSON_OPERATIONS]
     return {
-        *map(format_label, params),
+        *(label_parameter(param.name) for param in params),
         *(format_title(each.name) for each in operations),
         *(label_parameter(param.name) for each in operations for param in each.parameters),
     }

@@ -21,7 +21,7 @@ from jupyter_mjci.notebook.panels.value_template import (
     parse_templates,
     supports_force,
 )
-from jupyter_mjci.notebook.panels.widgets import replace_children, set_visible
+from jupyter_mjci.notebook.panels.widgets import label_parameter, replace_children, set_visible
 
 if TYPE_CHECKING:
     from jupyter_mjci.imaging.model import Parameter
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 # a longer range has a number field instead of a slider
 MAX_SLIDER_RANGE = 1000
 FREE_TEXT_LABEL = mark("as text")
-
-
-def label_parameter(name: str) -> str:
-    """Return the label of a rule's parameter in English."""
-    return name.replace("-", " ").replace("_", " ").capitalize()
 
 
 class Control:

@@ -13,7 +13,7 @@ from traitlets import Bunch
 
 from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.notebook.argument_parser import convert
-from jupyter_mjci.notebook.panels.widgets import link_toggle
+from jupyter_mjci.notebook.panels.widgets import label_parameter, link_toggle
 from jupyter_mjci.notebook.params import Param, parse_signature
 from jupyter_mjci.notebook.picture_names import find_picture
 
@@ -36,11 +36,6 @@ class Field:
 FieldBuilder = Callable[[Param], Field | None]
 
 
-def format_label(param: Param) -> str:
-    """Return the label of a parameter in English."""
-    return param.name.replace("_", " ").capitalize()
-
-
 def build_field(param: Param) -> Field | None:
     """Build the field of a parameter, None for one that cannot be typed in."""
     builder = _FIELD_BUILDERS.get(param.kind)
@@ -48,7 +43,7 @@ def build_field(param: Param) -> Field | None:
 
 
 def _describe(param: Param) -> dict[str, str]:
-    return {"description": translate(format_label(param)), "tooltip": param.help}
+    return {"description": translate(label_parameter(param.name)), "tooltip": param.help}
 
 
 def _build_text(param: Param) -> Field:

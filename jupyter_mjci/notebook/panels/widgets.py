@@ -42,6 +42,11 @@ def build_button(
     )
 
 
+def label_parameter(name: str) -> str:
+    """Return the label of a parameter, of a call or of a rule, in English."""
+    return name.replace("-", " ").replace("_", " ").capitalize()
+
+
 def translate_labels(widget: W.Widget) -> None:
     """Show a widget's own texts in the language of the reader."""
     for name in ("description", "placeholder", "tooltip"):
