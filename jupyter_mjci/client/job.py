@@ -311,10 +311,7 @@ class Job:
 LOST_REASON = "The service no longer lists this job. Submit it again."
 
 
-def parse_each(
-    records: Iterable[T],
-    parse: Callable[[T], Job],
-) -> list[Job]:
+def parse_each(records: Iterable[T], parse: Callable[[T], Job]) -> list[Job]:
     """Parse the records of a listing.
 
     A record for which the parser fails, with an error that is none

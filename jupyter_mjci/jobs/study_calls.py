@@ -253,9 +253,7 @@ def build_rows(
         InvalidRequest: names the row that cannot be built
     """
 
-    def build_with_flags(
-        row: Mapping[str, Any],
-    ) -> Call[Job]:
+    def build_with_flags(row: Mapping[str, Any]) -> Call[Job]:
         flags = {}
         for name, value in row.items():
             flags[f"--{name}"] = _format_flag(name, value)
@@ -304,10 +302,7 @@ def build_each(
     return _replace_failures(first, calls)
 
 
-def _replace_failures(
-    first: str,
-    calls: Sequence[Call[Job] | Exception],
-) -> list[Call[Job]]:
+def _replace_failures(first: str, calls: Sequence[Call[Job] | Exception]) -> list[Call[Job]]:
     built = [call for call in calls if isinstance(call, Call)]
     if calls and not built:
         error = cast(Exception, calls[0])

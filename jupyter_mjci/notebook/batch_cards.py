@@ -71,9 +71,7 @@ def summary_text(summary: BatchSummary) -> str:
 
 
 def summary_line(summary: BatchSummary, width: int = 24) -> str:
-    """Return one line of progress for a terminal, with a bar of
-    `width` characters.
-    """
+    """Return one line of progress for a terminal, with a bar of `width` characters."""
     bar = text_bar(summary.percent or 0, width)
     return f"{sanitize(summary.title)}: {summary_counts(summary)} {bar}"
 

@@ -27,9 +27,7 @@ MOTION = (
 
 @cache
 def load_rules() -> Mapping[str, str]:
-    """Return the declarations of `cards.css` by class or
-    element.
-    """
+    """Return the declarations of `cards.css` by class or element."""
     css = files("jupyter_mjci.notebook").joinpath("cards.css").read_text("utf-8")
     return {name: " ".join(body.split()).rstrip(";") for name, body in _RULE.findall(css)}
 
@@ -54,9 +52,7 @@ def render_element(
 
 
 def render_start(tag: str, css_class: str = "", *, style: str = "", **attributes: str) -> str:
-    """Render the start tag of an element, or an element without
-    an end, as `img`.
-    """
+    """Render the start tag of an element, or an element without an end, as `img`."""
     rules = load_rules()
     known = [rules[name] for name in (tag, *css_class.split()) if name in rules]
     named = {"class": css_class, "style": "; ".join(filter(None, (*known, style)))}

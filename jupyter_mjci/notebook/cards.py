@@ -56,9 +56,7 @@ STALLED_NOTE = mark("Stalled: it has not moved for a long time. It is polled on.
 
 
 def card_html(job: Job, extras: Extras = NO_EXTRAS) -> str:
-    """Return the card of a job: action, status, subject, results
-    or reason, next actions.
-    """
+    """Return the card of a job: action, status, subject, results or reason, next actions."""
     return _render_card(job, extras, _actions_html(job))
 
 
@@ -73,9 +71,7 @@ def progress_html(job: Job, preview: str = "", note: str = "") -> str:
 
 
 def card_text(job: Job, extras: Extras = NO_EXTRAS) -> str:
-    """Return the card as plain text, for terminals, diffs and
-    readers of saved notebooks.
-    """
+    """Return the card as plain text, for terminals, diffs and readers of saved notebooks."""
     facts = [f"{name}: {value}" for name, value in _list_facts(job)]
     return join_lines(
         headline(job),
@@ -88,9 +84,7 @@ def card_text(job: Job, extras: Extras = NO_EXTRAS) -> str:
 
 
 def headline(job: Job) -> str:
-    """Return a job in one line: IMAGINE 1712345678901234
-    SUCCEEDED.
-    """
+    """Return a job in one line: IMAGINE 1712345678901234 SUCCEEDED."""
     percent = ""
     if job.status.is_active and job.progress is not None:
         percent = f" {job.progress}%"
@@ -99,17 +93,13 @@ def headline(job: Job) -> str:
 
 
 def format_line(job: Job) -> str:
-    """Return a job in one line for a reader: IMAGINE ·
-    1712345678901234 · running 42% · a fox.
-    """
+    """Return a job in one line for a reader: IMAGINE · 1712345678901234 · running 42% · a fox."""
     parts = (_action_name(job), job.id, format_status(job), describe_subject(job))
     return " · ".join(filter(None, parts))
 
 
 def format_label(status: Status) -> str:
-    """Return the word for a status, in the language of the
-    reader.
-    """
+    """Return the word for a status, in the language of the reader."""
     return translate(STATUS_LABELS[status])
 
 
@@ -132,9 +122,7 @@ def list_status_labels() -> dict[Status, str]:
 
 
 def format_status(job: Job) -> str:
-    """Return the word for a job's status, with the progress of a
-    running one: running 42%.
-    """
+    """Return the word for a job's status, with the progress of a running one: running 42%."""
     label = format_label(job.status)
     if job.status is Status.RUNNING and job.progress is not None:
         label = f"{label} {job.progress}%"
@@ -142,16 +130,12 @@ def format_status(job: Job) -> str:
 
 
 def progress_line(job: Job, width: int = 24) -> str:
-    """Return one line of progress for a terminal, with a bar of
-    `width` characters.
-    """
+    """Return one line of progress for a terminal, with a bar of `width` characters."""
     return f"{headline(job)} {text_bar(job.progress or 0, width)}"
 
 
 def describe_moment(time: datetime, command: str) -> str:
-    """Return what a live card says of its time, and how to go on
-    where it does not change.
-    """
+    """Return what a live card says of its time, and how to go on where it does not change."""
     return f"As of {time:%Y-%m-%d %H:%M}. Should nothing move: {command}"
 
 
@@ -191,9 +175,7 @@ def table_text(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def frame_html(css_class: str, body: str, picture: str = "") -> str:
-    """Return the frame of a card around its body; the class
-    selects its color.
-    """
+    """Return the frame of a card around its body; the class selects its color."""
     classes = " ".join(filter(None, ("mjci-job", css_class, NO_MATH)))
     return render_element("div", picture + render_element("div", body, "mjci-job-body"), classes)
 
@@ -237,17 +219,13 @@ def reason_html(reason: str) -> str:
 
 
 def picture_html(url: str, alt: str = "", css_class: str = "", name: str = "") -> str:
-    """Return a picture; with a name the viewer of a live
-    notebook knows whose it is.
-    """
+    """Return a picture; with a name the viewer of a live notebook knows whose it is."""
     known = {"data-picture": name} if name else {}
     return render_start("img", css_class, src=url, alt=sanitize(alt), **known)
 
 
 def join_lines(first: str, *rest: str) -> str:
-    """Join texts to lines, all but the first indented; empty
-    ones are left out.
-    """
+    """Join texts to lines, all but the first indented; empty ones are left out."""
     lines = [first]
     for block in rest:
         lines += [f"  {line}".rstrip() for line in block.splitlines()]
@@ -260,9 +238,7 @@ def escape_text(text: str) -> str:
 
 
 def escape_lines(text: str) -> str:
-    """Escape a text of several lines. An empty line would end a
-    card in Markdown.
-    """
+    """Escape a text of several lines. An empty line would end a card in Markdown."""
     return escape_text(text).replace("\n", "<br>")
 
 
@@ -270,9 +246,7 @@ def escape_lines(text: str) -> str:
 
 
 def describe_subject(job: Job) -> str:
-    """Return the prompt; or the input, and the output that is
-    made from it.
-    """
+    """Return the prompt; or the input, and the output that is made from it."""
     service = find_service(job.service)
     return sanitize(service.describe_subject(job) if service else job.subject)
 
@@ -282,9 +256,7 @@ def _action_name(job: Job) -> str:
 
 
 def _list_facts(job: Job) -> list[tuple[str, str]]:
-    """Return (name, value) rows beyond the common fields;
-    sanitized, not yet escaped.
-    """
+    """Return (name, value) rows beyond the common fields; sanitized, not yet escaped."""
     service = find_service(job.service)
     if service is None:
         return []
@@ -292,9 +264,7 @@ def _list_facts(job: Job) -> list[tuple[str, str]]:
 
 
 def failure_reason(job: Job) -> str:
-    """Return why a job failed; that the service did not say so,
-    where it did not.
-    """
+    """Return why a job failed; that the service did not say so, where it did not."""
     reason = sanitize(job.reason)
     if not reason and job.status is Status.FAILED:
         return NO_REASON_GIVEN
@@ -338,16 +308,12 @@ def _format_child_counts(children: Mapping[str, int]) -> str:
 
 
 def job_html(job: Job) -> str:
-    """Return what cells and panels show of any job: action,
-    status, id, subject and facts.
-    """
+    """Return what cells and panels show of any job: action, status, id, subject and facts."""
     return _header_html(job) + _subject_html(job) + _facts_html(_list_facts(job))
 
 
 def live_html(job: Job) -> str:
-    """Return what a panel shows of a job, with its progress
-    while it runs.
-    """
+    """Return what a panel shows of a job, with its progress while it runs."""
     bar = progress_bar_html(job) if job.status.is_active else ""
     return render_element("div", job_html(job) + bar, _status_class(job.status))
 

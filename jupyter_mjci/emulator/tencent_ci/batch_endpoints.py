@@ -28,9 +28,7 @@ from jupyter_mjci.emulator.tencent_ci.params import (
     parse_filter,
     split_list,
 )
-from jupyter_mjci.emulator.tencent_ci.responses import (
-    render_batch,
-)
+from jupyter_mjci.emulator.tencent_ci.responses import render_batch
 from jupyter_mjci.emulator.xml import (
     Element,
     find_element,

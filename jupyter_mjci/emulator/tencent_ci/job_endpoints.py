@@ -6,9 +6,7 @@ import re
 from dataclasses import replace
 
 from jupyter_mjci.emulator.cos.requests import RequestContext, parse_int_param
-from jupyter_mjci.emulator.tencent_ci.batches import (
-    Workflow,
-)
+from jupyter_mjci.emulator.tencent_ci.batches import Workflow
 from jupyter_mjci.emulator.tencent_ci.callbacks import parse_callback
 from jupyter_mjci.emulator.tencent_ci.endpoints import (
     Routes,
@@ -24,9 +22,7 @@ from jupyter_mjci.emulator.tencent_ci.params import (
     parse_filter,
     parse_token,
 )
-from jupyter_mjci.emulator.tencent_ci.responses import (
-    render_job,
-)
+from jupyter_mjci.emulator.tencent_ci.responses import render_job
 from jupyter_mjci.emulator.tencent_ci.template_endpoints import TemplateEndpoints
 from jupyter_mjci.emulator.xml import (
     Element,

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from jupyter_mjci.emulator.cos.requests import RequestContext
 from jupyter_mjci.emulator.cos.store import Bucket, Store
 from jupyter_mjci.emulator.tencent_ci.callbacks import check_callback_url
-from jupyter_mjci.emulator.tencent_ci.endpoints import (
-    Routes,
-)
+from jupyter_mjci.emulator.tencent_ci.endpoints import Routes
 from jupyter_mjci.emulator.tencent_ci.jobs import CATEGORIES, NOTIFY_FIELDS, Jobs
 from jupyter_mjci.emulator.tencent_ci.params import (
     lowercase_keys,

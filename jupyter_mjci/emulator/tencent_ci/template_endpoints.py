@@ -18,9 +18,7 @@ from jupyter_mjci.emulator.tencent_ci.params import (
     parse_bool,
     split_list,
 )
-from jupyter_mjci.emulator.tencent_ci.responses import (
-    render_template,
-)
+from jupyter_mjci.emulator.tencent_ci.responses import render_template
 from jupyter_mjci.emulator.xml import (
     Element,
     ErrorResponse,

@@ -27,14 +27,7 @@ import msgspec
 
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Response
-from jupyter_mjci.client.job import (
-    Button,
-    Job,
-    Status,
-    keep_newest,
-    parse_each,
-    strip_marker,
-)
+from jupyter_mjci.client.job import Button, Job, Status, keep_newest, parse_each, strip_marker
 from jupyter_mjci.client.outcomes import (
     GATEWAY_ERRORS,
     Classified,
@@ -346,10 +339,7 @@ RecordsParser = Callable[
 ]
 
 
-def parse_all(
-    records: Sequence[JsonObject],
-    parse: Callable[[JsonObject], Job],
-) -> list[Job]:
+def parse_all(records: Sequence[JsonObject], parse: Callable[[JsonObject], Job]) -> list[Job]:
     """Parse all records, for who asked for them by their IDs."""
     return [parse(record) for record in records]
 

@@ -18,12 +18,7 @@ from urllib.parse import unquote
 from xml.parsers.expat import ExpatError
 
 from jupyter_mjci.client.calls import Page, Response
-from jupyter_mjci.client.job import (
-    Job,
-    Status,
-    parse_each,
-    strip_marker,
-)
+from jupyter_mjci.client.job import Job, Status, parse_each, strip_marker
 from jupyter_mjci.client.outcomes import (
     GATEWAY_ERRORS,
     Classified,
