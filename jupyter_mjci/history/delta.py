@@ -211,178 +211,28 @@ class _LakeNotFound(HistoryError):
     """There is no table yet."""
 
 
-class Lake:
-    """A lake, with a journal laid over it.
-
-    Whatever needs a library of the extra `lake` that is not
-    installed raises SettingsError; a table that cannot be read or
-    written, or does not exist, raises HistoryError.
+class LakeTable:
+    """Where a lake is, and the Delta table there.
 
     Args:
         url: path, or URL of an object store
-        journal: the journal whose changes are laid over the lake
-            and merged into it
         storage_options: options of the object store, as deltalake
             takes them
-        as_of: the version, or a time: the lake as it was then,
-            without the journal's later changes
+        as_of: the version, or a time; the latest by default
     """
 
     def __init__(
-        self,
-        url: str | Path,
-        *,
-        journal: Journal | None = None,
-        storage_options: Mapping[str, str] | None = None,
-        as_of: AsOf = None,
+        self, url: str | Path, storage_options: Mapping[str, str] | None = None, as_of: AsOf = None
     ) -> None:
         self.is_local = "://" not in str(url)
         self.url = str(Path(url).expanduser().absolute()) if self.is_local else str(url)
-        self.as_of = _parse_version(as_of)
-        self.journal = journal if self.as_of is None else None
         self.storage_options = dict(storage_options or {})
+        self.as_of = _parse_version(as_of)
 
-    def __repr__(self) -> str:
-        then = "" if self.as_of is None else f" as of {self.as_of}"
-        return f"<history lake {self.url}{then}>"
-
-    @property
-    def mjci(self) -> JobAccessor:
-        """The analyses, computed by DuckDB over the lake's files in bounded memory."""
-        return JobAccessor(self)
-
-    def with_client(self, client: Client | str) -> DaskLake:
-        """Return the same lake on a Dask cluster.
-
-        Args:
-            client: a `distributed.Client`, or the address of a
-                scheduler
-        """
-        return DaskLake(self, client)
-
-    # --- writing ------------------------------------------------
-
-    def merge(self) -> MergeResult:
-        """Merge what is new in the journal into the lake; create the lake if needed.
-
-        Several processes may merge at the same time; the lake
-        holds each job once.
-
-        Raises:
-            InvalidRequest: this is the lake as of an earlier
-                version or time
-            SettingsError: the lake has no journal
-        """
-        journal = self._require_journal()
-        jobs = 0
-        merges = 0
-        table = self._open_or_create()
-        while True:
-            first = _get_merged_sequence(table, journal)
-            rows, last = journal.changes_since(first, MERGE_BATCH_SIZE)
-            if not rows:
-                break
-            with _wrap_storage_errors(self.url, "written"):
-                table = self._merge_with_retries(table, journal, first, last)
-            if _get_merged_sequence(table, journal) <= first:
-                raise HistoryError(
-                    f"A merge into the lake {self.url} did not record how far it came.",
-                    detail=f"It still stands at change {first:,} of the journal.",
-                    hint="Another program may have rewritten the lake's log. Archive to a new"
-                    " place; the journal still has every job.",
-                )
-            jobs += rows
-            merges += 1
-        if merges:
-            self._compact_table(table)
-        return MergeResult(jobs, merges, table.version())
-
-    def compact(self) -> None:
-        """Compact months with many small files, and delete files unused for a week."""
-        self._compact_table(self._load_table())
-
-    def vacuum(
-        self, retention: float | str | timedelta = "7 days", *, dry_run: bool = False
-    ) -> list[str]:
-        """Delete files that neither the lake nor a version within the retention needs.
-
-        They are left behind by merges, compactions and writers
-        that were killed. Versions before the retention can no
-        longer be read afterwards.
-
-        Args:
-            retention: seconds, a text such as "30 days", or a
-                `timedelta`; at least an hour, which protects the
-                files of merges that are going on
-            dry_run: whether to delete nothing
-
-        Returns:
-            The files, as paths in the lake.
-
-        Raises:
-            InvalidRequest: the retention is no duration, or too
-                short
-        """
-        hours = int(parse_seconds(retention) // 3600)
-        if hours < MIN_RETENTION_HOURS:
-            raise InvalidRequest(
-                f"retention={retention!r} is too short: another process may be merging.",
-                hint='At least an hour, such as "12 h" or "30 days".',
-            )
-        table = self._load_table()
-        with _wrap_storage_errors(self.url, "cleaned up"):
-            files: list[str] = table.vacuum(
-                hours, dry_run, enforce_retention_duration=False, full=True
-            )
-        return sorted(files)
-
-    def _compact_table(self, table: DeltaTable) -> None:
-        conflict = _import_deltalake().exceptions.CommitFailedError
-        months = _find_fragmented_months(table)
-        for month in months:
-            # Where another writer was faster, the next merge
-            # compacts.
-            with contextlib.suppress(conflict):
-                table.optimize.compact(
-                    [("month", "=", month)],
-                    target_size=TARGET_FILE_SIZE,
-                    writer_properties=_make_writer_properties(),
-                )
-        if months:
-            table.vacuum(dry_run=False)
-
-    def _merge_with_retries(
-        self, table: DeltaTable, journal: Journal, first: int, last: int
-    ) -> DeltaTable:
-        """Merge one batch, again as long as other writers commit first."""
-        delta = _import_deltalake()
-        changes = _load_changes(journal, first, last)
-        transaction = delta.Transaction(journal.journal_id, last)
-        commit = delta.CommitProperties(app_transactions=[transaction])
-        for attempt in range(MAX_COMMIT_ATTEMPTS):
-            try:
-                _merge_changes(table, changes, commit)
-                if _get_merged_sequence(table, journal) < last:
-                    # Nothing was newer, so nothing was committed.
-                    _record_position(table, commit)
-                return table
-            except delta.exceptions.CommitFailedError:
-                time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
-                table = self._load_table()
-            if _get_merged_sequence(table, journal) > first:
-                # Another process has merged the same journal: the
-                # caller looks again what is left.
-                return table
-        raise HistoryError(
-            f"The lake {self.url} is too busy.",
-            detail=f"Another writer was faster {MAX_COMMIT_ATTEMPTS} times.",
-            hint="Merge again later; the journal still has every job.",
-        )
-
-    def _open_or_create(self) -> DeltaTable:
+    def load_or_create(self) -> DeltaTable:
         delta = _import_deltalake()
         with contextlib.suppress(_LakeNotFound):
-            return self._add_columns(self._load_table())
+            return self._add_columns(self.load())
         if not delta.DeltaTable.is_deltatable(self.url, self.storage_options):
             # A DeltaError here means that another process has
             # just created it.
@@ -401,7 +251,7 @@ class Lake:
                     name="jupyter_mjci history",
                     configuration=TABLE_CONFIGURATION,
                 )
-        return self._load_table()
+        return self.load()
 
     def _add_columns(self, table: DeltaTable) -> DeltaTable:
         """Return the table with the columns that an earlier version did not have."""
@@ -416,9 +266,9 @@ class Lake:
             contextlib.suppress(delta.exceptions.CommitFailedError),
         ):
             table.alter.add_columns(fields)
-        return self._load_table()
+        return self.load()
 
-    def _load_table(self) -> DeltaTable:
+    def load(self) -> DeltaTable:
         """Load the latest version of the table.
 
         Raises:
@@ -485,18 +335,28 @@ class Lake:
                 hint="Archive to another place.",
             )
 
-    def _require_journal(self) -> Journal:
-        if self.as_of is not None:
-            raise InvalidRequest(
-                f"A lake as of {self.as_of} is not written.", hint="Open it without as_of=."
-            )
-        if self.journal is None:
-            raise SettingsError(
-                "This lake has no journal to merge.", hint='Use session.history.archive("…").'
-            )
-        return self.journal
 
-    # --- reading ------------------------------------------------
+class LakeReader:
+    """Reads a lake, with a journal laid over it.
+
+    Args:
+        location: where the lake is
+        journal: the journal whose changes are laid over it
+    """
+
+    def __init__(self, location: LakeTable, journal: Journal | None) -> None:
+        self.location = location
+        self.journal = journal
+
+    @property
+    def url(self) -> str:
+        """Its path, or the URL in an object store."""
+        return self.location.url
+
+    @property
+    def mjci(self) -> JobAccessor:
+        """The analyses, computed by DuckDB over the lake's files in bounded memory."""
+        return JobAccessor(self)
 
     def frame(
         self, columns: Sequence[str] | None = None, *, where: str = "", limit: int | None = None
@@ -584,11 +444,189 @@ class Lake:
     @contextlib.contextmanager
     def _connect(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, _LakeSnapshot]]:
         """Connect to DuckDB, where the lake's files and the journal's changes are known."""
-        snapshot = _LakeSnapshot(self)
+        snapshot = self.take_snapshot()
         with _open_duckdb() as db, _wrap_storage_errors(self.url, "read"):
             with _wrap_read_errors(self.url):
                 snapshot.register(db)
                 yield db, snapshot
+
+    def take_snapshot(self) -> _LakeSnapshot:
+        """Return the lake as it is now, with the journal's changes since its last merge."""
+        return _LakeSnapshot(self.location, self.journal)
+
+
+class Lake(LakeReader):
+    """A lake, with a journal laid over it.
+
+    Whatever needs a library of the extra `lake` that is not
+    installed raises SettingsError; a table that cannot be read or
+    written, or does not exist, raises HistoryError.
+
+    Args:
+        url: path, or URL of an object store
+        journal: the journal whose changes are laid over the lake
+            and merged into it
+        storage_options: options of the object store, as deltalake
+            takes them
+        as_of: the version, or a time: the lake as it was then,
+            without the journal's later changes
+    """
+
+    def __init__(
+        self,
+        url: str | Path,
+        *,
+        journal: Journal | None = None,
+        storage_options: Mapping[str, str] | None = None,
+        as_of: AsOf = None,
+    ) -> None:
+        location = LakeTable(url, storage_options, as_of)
+        super().__init__(location, journal if location.as_of is None else None)
+
+    def __repr__(self) -> str:
+        as_of = self.location.as_of
+        then = "" if as_of is None else f" as of {as_of}"
+        return f"<history lake {self.url}{then}>"
+
+    def with_client(self, client: Client | str) -> DaskLake:
+        """Return the same lake on a Dask cluster.
+
+        Args:
+            client: a `distributed.Client`, or the address of a
+                scheduler
+        """
+        return DaskLake(self, client)
+
+    # --- writing ------------------------------------------------
+
+    def merge(self) -> MergeResult:
+        """Merge what is new in the journal into the lake; create the lake if needed.
+
+        Several processes may merge at the same time; the lake
+        holds each job once.
+
+        Raises:
+            InvalidRequest: this is the lake as of an earlier
+                version or time
+            SettingsError: the lake has no journal
+        """
+        journal = self._require_journal()
+        jobs = 0
+        merges = 0
+        table = self.location.load_or_create()
+        while True:
+            first = _get_merged_sequence(table, journal)
+            rows, last = journal.changes_since(first, MERGE_BATCH_SIZE)
+            if not rows:
+                break
+            with _wrap_storage_errors(self.url, "written"):
+                table = self._merge_with_retries(table, journal, first, last)
+            if _get_merged_sequence(table, journal) <= first:
+                raise HistoryError(
+                    f"A merge into the lake {self.url} did not record how far it came.",
+                    detail=f"It still stands at change {first:,} of the journal.",
+                    hint="Another program may have rewritten the lake's log. Archive to a new"
+                    " place; the journal still has every job.",
+                )
+            jobs += rows
+            merges += 1
+        if merges:
+            self._compact_table(table)
+        return MergeResult(jobs, merges, table.version())
+
+    def compact(self) -> None:
+        """Compact months with many small files, and delete files unused for a week."""
+        self._compact_table(self.location.load())
+
+    def vacuum(
+        self, retention: float | str | timedelta = "7 days", *, dry_run: bool = False
+    ) -> list[str]:
+        """Delete files that neither the lake nor a version within the retention needs.
+
+        They are left behind by merges, compactions and writers
+        that were killed. Versions before the retention can no
+        longer be read afterwards.
+
+        Args:
+            retention: seconds, a text such as "30 days", or a
+                `timedelta`; at least an hour, which protects the
+                files of merges that are going on
+            dry_run: whether to delete nothing
+
+        Returns:
+            The files, as paths in the lake.
+
+        Raises:
+            InvalidRequest: the retention is no duration, or too
+                short
+        """
+        hours = int(parse_seconds(retention) // 3600)
+        if hours < MIN_RETENTION_HOURS:
+            raise InvalidRequest(
+                f"retention={retention!r} is too short: another process may be merging.",
+                hint='At least an hour, such as "12 h" or "30 days".',
+            )
+        table = self.location.load()
+        with _wrap_storage_errors(self.url, "cleaned up"):
+            files: list[str] = table.vacuum(
+                hours, dry_run, enforce_retention_duration=False, full=True
+            )
+        return sorted(files)
+
+    def _compact_table(self, table: DeltaTable) -> None:
+        conflict = _import_deltalake().exceptions.CommitFailedError
+        months = _find_fragmented_months(table)
+        for month in months:
+            # Where another writer was faster, the next merge
+            # compacts.
+            with contextlib.suppress(conflict):
+                table.optimize.compact(
+                    [("month", "=", month)],
+                    target_size=TARGET_FILE_SIZE,
+                    writer_properties=_make_writer_properties(),
+                )
+        if months:
+            table.vacuum(dry_run=False)
+
+    def _merge_with_retries(
+        self, table: DeltaTable, journal: Journal, first: int, last: int
+    ) -> DeltaTable:
+        """Merge one batch, again as long as other writers commit first."""
+        delta = _import_deltalake()
+        changes = _load_changes(journal, first, last)
+        transaction = delta.Transaction(journal.journal_id, last)
+        commit = delta.CommitProperties(app_transactions=[transaction])
+        for attempt in range(MAX_COMMIT_ATTEMPTS):
+            try:
+                _merge_changes(table, changes, commit)
+                if _get_merged_sequence(table, journal) < last:
+                    # Nothing was newer, so nothing was committed.
+                    _record_position(table, commit)
+                return table
+            except delta.exceptions.CommitFailedError:
+                time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
+                table = self.location.load()
+            if _get_merged_sequence(table, journal) > first:
+                # Another process has merged the same journal: the
+                # caller looks again what is left.
+                return table
+        raise HistoryError(
+            f"The lake {self.url} is too busy.",
+            detail=f"Another writer was faster {MAX_COMMIT_ATTEMPTS} times.",
+            hint="Merge again later; the journal still has every job.",
+        )
+
+    def _require_journal(self) -> Journal:
+        as_of = self.location.as_of
+        if as_of is not None:
+            raise InvalidRequest(
+                f"A lake as of {as_of} is not written.", hint="Open it without as_of=."
+            )
+        if self.journal is None:
+            raise SettingsError(
+                "This lake has no journal to merge.", hint='Use session.history.archive("…").'
+            )
+        return self.journal
 
 
 def _aggregate_in_duckdb(
@@ -660,19 +698,19 @@ class _LakeSnapshot:
     same jobs, so that readers see what the next merge will write.
     """
 
-    def __init__(self, lake: Lake) -> None:
-        self.lake = lake
-        self.table = lake._load_table()
+    def __init__(self, location: LakeTable, journal: Journal | None) -> None:
+        self.location = location
+        self.table = location.load()
         self.changes: pa.Table | None = None
-        if lake.journal is not None:
-            first = _get_merged_sequence(self.table, lake.journal)
-            rows, last = lake.journal.changes_since(first)
+        if journal is not None:
+            first = _get_merged_sequence(self.table, journal)
+            rows, last = journal.changes_since(first)
             if rows:
-                self.changes = _load_changes(lake.journal, first, last)
+                self.changes = _load_changes(journal, first, last)
 
     def register(self, db: duckdb.DuckDBPyConnection) -> None:
         """Make the files and the merged changes known to DuckDB."""
-        if not self.lake.is_local:
+        if not self.location.is_local:
             db.register("files", self.table.to_pyarrow_dataset())
         if self.changes is None:
             return
@@ -736,17 +774,17 @@ class _LakeSnapshot:
         rows that another program has deleted without rewriting a
         file.
         """
-        if not self.lake.is_local:
+        if not self.location.is_local:
             missing = _make_nulls(_list_missing_columns(self.table))
             return f"(SELECT {', '.join(['*', *missing])} FROM files)"
         if self.table.deletion_vectors().read_all().num_rows:
             raise HistoryError(
-                f"Another program has deleted rows of {self.lake.url} without rewriting its files.",
+                f"Another program has deleted rows of {self.location.url} without rewriting its files.",
                 hint="Let that program purge its deletion vectors"
                 " (in Spark: REORG TABLE … APPLY (PURGE)).",
             )
         chosen = self.list_files(time_range or TimeRange("submitted"))
-        files = [f"{self.lake.url}/{unquote(path)}" for path, _ in chosen]
+        files = [f"{self.location.url}/{unquote(path)}" for path, _ in chosen]
         if not files:
             return f"(SELECT {', '.join(_make_nulls(SCHEMA))} LIMIT 0)"
         quoted = ", ".join(map(_quote, files))
@@ -829,8 +867,8 @@ class DaskLake:
     cannot be read raises HistoryError.
     """
 
-    def __init__(self, lake: Lake, client: Client | str) -> None:
-        self.lake = lake
+    def __init__(self, reader: LakeReader, client: Client | str) -> None:
+        self._reader = reader
         self._client = client
 
     @property
@@ -852,7 +890,7 @@ class DaskLake:
         Raises:
             InvalidRequest: there is no such column
         """
-        return self.lake.frame(columns)
+        return self._reader.frame(columns)
 
     def frame(self, partition_size: int = 4 * ROW_GROUP_SIZE) -> dd.DataFrame:
         """Return all jobs as a lazy Dask DataFrame.
@@ -864,9 +902,9 @@ class DaskLake:
         return _build_dask_frame(snapshot, _partition_by_rows(snapshot, partition_size))
 
     def _take_snapshot(self) -> _LakeSnapshot:
-        snapshot = _LakeSnapshot(self.lake)
+        snapshot = self._reader.take_snapshot()
         if snapshot.changes is not None:
-            with _open_duckdb() as db, _wrap_storage_errors(self.lake.url, "read"):
+            with _open_duckdb() as db, _wrap_storage_errors(self._reader.url, "read"):
                 snapshot.register(db)
         return snapshot
 
@@ -903,12 +941,7 @@ def _build_dask_frame(snapshot: _LakeSnapshot, partitions: list[Partition]) -> d
     superseded = None
     if snapshot.changes is not None:
         superseded = snapshot.changes.select([*KEY_COLUMNS])
-    read = partial(
-        _read_partition,
-        url=snapshot.lake.url,
-        storage_options=snapshot.lake.storage_options,
-        superseded=superseded,
-    )
+    read = partial(_read_partition, location=snapshot.location, superseded=superseded)
     meta = _arrow_to_frame(_make_empty_table(), FRAME_COLUMNS)
     return dataframe.from_map(read, partitions or [Partition()], meta=meta)
 
@@ -937,7 +970,7 @@ def _partition_by_rows(snapshot: _LakeSnapshot, partition_size: int) -> list[Par
 
     partitions = []
     for (path,) in _list_add_actions(snapshot.table, "path"):
-        with _open_file(snapshot.lake.url, snapshot.lake.storage_options, path) as file:
+        with _open_file(snapshot.location, path) as file:
             metadata = pq.ParquetFile(file).metadata
         groups: list[int] = []
         total = 0
@@ -958,8 +991,7 @@ def _partition_by_rows(snapshot: _LakeSnapshot, partition_size: int) -> list[Par
 def _read_partition(
     part: Partition,
     *,
-    url: str,
-    storage_options: Mapping[str, str],
+    location: LakeTable,
     superseded: pa.Table | None,
     columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
@@ -967,8 +999,7 @@ def _read_partition(
 
     Args:
         part: the partition
-        url: the lake's
-        storage_options: the object store's
+        location: where the lake is
         superseded: keys of rows that the changes replace
         columns: names of columns, which Dask passes; all by
             default
@@ -985,7 +1016,7 @@ def _read_partition(
         superseded = superseded.take(pa.array(range(superseded.num_rows), pa.int64()))
     parts = [_make_empty_table().select(stored)]
     for path in part.files:
-        with _open_file(url, storage_options, path) as file:
+        with _open_file(location, path) as file:
             table = _read_row_groups(file, part.row_groups, needed)
         if superseded is not None:
             table = table.join(superseded, list(KEY_COLUMNS), None, "left anti", use_threads=False)
@@ -1015,15 +1046,15 @@ def _read_row_groups(
 
 
 @contextlib.contextmanager
-def _open_file(url: str, storage_options: Mapping[str, str], path: str) -> Iterator[pa.NativeFile]:
-    if "://" not in url:
-        with open(Path(url) / unquote(path), "rb") as file:
+def _open_file(location: LakeTable, path: str) -> Iterator[pa.NativeFile]:
+    if location.is_local:
+        with open(Path(location.url) / unquote(path), "rb") as file:
             yield file
         return
     from deltalake.fs import DeltaStorageHandler
     from pyarrow.fs import PyFileSystem
 
-    filesystem = PyFileSystem(DeltaStorageHandler(url, dict(storage_options)))
+    filesystem = PyFileSystem(DeltaStorageHandler(location.url, location.storage_options))
     with filesystem.open_input_file(unquote(path)) as file:
         yield file
 

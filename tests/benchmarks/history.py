@@ -269,7 +269,7 @@ def build_columns_sql(number: str) -> str:
 def make_lake(folder: Path, rows: int) -> Lake:
     """Make a lake of jobs over two years, in files of 100,000 with small row groups."""
     lake = Lake(folder / f"lake{rows}")
-    lake._open_or_create()
+    lake.location.load_or_create()
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
         for first in range(0, rows, SLICE):

@@ -149,7 +149,7 @@ def test_vacuum_deletes_what_no_version_within_the_retention_needs(
     assert set(Path(lake.url).rglob("*.parquet")) == files - {orphan}
     assert lake.vacuum("1 s") == found
     left = {path.relative_to(lake.url).as_posix() for path in Path(lake.url).rglob("*.parquet")}
-    assert len(left) == len(files) - 1 - len(found) == len(lake._load_table().file_uris())
+    assert len(left) == len(files) - 1 - len(found) == len(lake.location.load().file_uris())
     assert_same(lake.frame(), before)
     with pytest.raises(HistoryError, match="files are gone"):
         Lake(lake.url, as_of=version - 1).frame()
@@ -335,7 +335,7 @@ def test_many_merges_are_compacted(
     for number in range(9):
         journal.record_jobs(make_jobs(number * 10, 10), 1.0)
         lake.merge()
-    table = lake._load_table()
+    table = lake.location.load()
     assert len(table.file_uris()) <= 6
     assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
 
@@ -349,10 +349,10 @@ def test_row_groups_are_small(
     journal.record_jobs(make_jobs(0, 600), 1.0)
     journal.record_jobs([replace(job, submitted=THEN) for job in make_jobs(1000, 3000)], 1.0)
     lake.merge()
-    for uri in lake._load_table().file_uris():
+    for uri in lake.location.load().file_uris():
         metadata = pq.ParquetFile(uri.removeprefix("file://")).metadata
         assert all(metadata.row_group(at).num_rows <= 1024 for at in range(metadata.num_row_groups))
-    partitions = delta._partition_by_rows(delta._LakeSnapshot(lake), 2048)
+    partitions = delta._partition_by_rows(lake.take_snapshot(), 2048)
     assert max(len(part.row_groups) for part in partitions) == 2
 
 
@@ -775,7 +775,7 @@ def test_lake_with_the_old_column_name_raises_with_the_way_out(
     schema = {name.replace("user_data", "state"): kind for name, kind in delta.SCHEMA.items()}
     with monkeypatch.context() as patch:
         patch.setattr(delta, "SCHEMA", schema)
-        lake._open_or_create()
+        lake.location.load_or_create()
     journal.record_jobs(make_jobs(0, 3), 1.0)
     for use in (lake.frame, lake.merge, lake.mjci.timeline):
         with pytest.raises(HistoryError, match="earlier version") as caught:
