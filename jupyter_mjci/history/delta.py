@@ -779,7 +779,7 @@ class _LakeSnapshot:
             return f"(SELECT {', '.join(['*', *missing])} FROM files)"
         if self.table.deletion_vectors().read_all().num_rows:
             raise HistoryError(
-                f"Another program has deleted rows of {self.location.url} without rewriting its files.",
+                f"Rows of {self.location.url} were deleted without rewriting its files.",
                 hint="Let that program purge its deletion vectors"
                 " (in Spark: REORG TABLE … APPLY (PURGE)).",
             )
