@@ -24,10 +24,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Third-party libraries that only these modules import, so that replacing one changes one place.
 LIBRARY_USERS = {
     "aiohttp": ("client/",),
-    "dask": ("history/delta", "history/queries.py"),
-    "deltalake": ("history/delta",),
-    "distributed": ("history/delta",),
-    "duckdb": ("history/delta",),
+    "dask": ("history/lake/", "history/queries.py"),
+    "deltalake": ("history/lake/",),
+    "distributed": ("history/lake/",),
+    "duckdb": ("history/lake/",),
     "httpx": ("client/", "emulator/", "services/"),
     "IPython": ("notebook/",),
     "ipywidgets": ("notebook/",),

@@ -24,7 +24,8 @@ from jupyter_mjci.services import list_keys, services
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_mjci.history.delta import AsOf, Lake, MergeResult
+    from jupyter_mjci.history.lake.lake import Lake, MergeResult
+    from jupyter_mjci.history.lake.table import AsOf
     from jupyter_mjci.history.periods import Period
     from jupyter_mjci.history.submissions import SqlValue
 
@@ -294,7 +295,7 @@ class History:
         Raises:
             InvalidRequest: `as_of` is neither
         """
-        from jupyter_mjci.history.delta import Lake
+        from jupyter_mjci.history.lake.lake import Lake
 
         return Lake(url, journal=self._journal, storage_options=storage_options, as_of=as_of)
 
