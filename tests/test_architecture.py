@@ -45,7 +45,7 @@ LIBRARY_USERS = {
     ),
     "rich": ("cli/watch_table.py",),
     "skimage": ("imaging/similarity.py",),
-    "sqlite3": ("history/journal.py", "history/submissions.py", "secret_scan/databases.py"),
+    "sqlite3": ("history/journal", "history/submissions.py", "secret_scan/databases.py"),
     "starlette": ("emulator/",),
     "tenacity": ("jobs/submission.py",),
     "uvicorn": ("emulator/server.py", "jobs/webhooks.py"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.history.frames import DURATION_COLUMNS, TIME_DTYPE, get_dtype
-from jupyter_mjci.history.journal import NULL_INT
+from jupyter_mjci.history.journal_export import NULL_INT
 from jupyter_mjci.history.lake.schema import COLUMN_DTYPES
 from jupyter_mjci.history.normalization import release_memory
 

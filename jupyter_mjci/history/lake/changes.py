@@ -7,7 +7,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from jupyter_mjci.history.frames import TIME_DTYPE
-from jupyter_mjci.history.journal import NULL_INT, ColumnExport, Journal
+from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.history.journal_export import NULL_INT, ColumnExport
 from jupyter_mjci.history.journal_frame import load_columns, make_export, to_floats
 from jupyter_mjci.history.lake.libraries import import_deltalake
 from jupyter_mjci.history.lake.schema import (
