@@ -7,14 +7,18 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import socket
 import struct
+import time
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pytest
 
+from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.http import Request
+from jupyter_mjci.emulator.server import LoopbackServer
 from tests.emulator.cos_client import (
     COS_HOST,
     CosClient,
@@ -60,6 +64,40 @@ def complete_upload(
         rows += f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
     body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>"
     return client.cos("POST", f"/{key}", {"uploadId": upload_id}, body, headers)
+
+
+# -- spelling
+
+
+def send_raw(server: LoopbackServer, method: str, headers: dict[str, str], body: bytes) -> str:
+    """Send a signed request for /a.txt; return the head of the answer as it was on the wire."""
+    keys = {"key_id": server.settings["secret_id"], "key": server.settings["secret_key"]}
+    now = int(time.time())
+    signed = {"host": COS_HOST, "content-length": str(len(body)), **headers}
+    signature = authorization(method, "/a.txt", {}, signed, f"{now - 60};{now + 600}", **keys)
+    lines = [f"{name}: {value}" for name, value in (signed | {"authorization": signature}).items()]
+    head = "\r\n".join([f"{method} /a.txt HTTP/1.1", *lines, "connection: close", "", ""])
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode() + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    return answer.partition(b"\r\n\r\n")[0].decode()
+
+
+def test_header_names_have_the_capitals_of_the_service() -> None:
+    """The official Java client looks for Date, Cache-Control, … by their exact letters."""
+    stored = {
+        "cache-control": "no-cache",
+        "content-disposition": "inline",
+        "expires": "0",
+        "x-cos-meta-title": "a",
+    }
+    with Sandbox() as sandbox, sandbox.serve() as server:
+        heads = [send_raw(server, "PUT", stored, TEXT), send_raw(server, "GET", {}, b"")]
+    names = [{line.partition(":")[0] for line in head.splitlines()[1:]} for head in heads]
+    assert {"Date", "ETag", "Content-Length"} < names[0]
+    assert {"Date", "Cache-Control", "Content-Disposition", "Expires", "Last-Modified"} < names[1]
+    assert "x-cos-meta-title" in names[1]
+    assert all(name.startswith("x-") for name in names[1] if name.islower())
 
 
 # -- checksums
