@@ -20,7 +20,8 @@ from jupyter_mjci.emulator.cos.conditions import (
     check_preconditions,
     parse_range,
     precondition_failed,
-    replace_storage_class,
+    replace_storage_headers,
+    select_encryption,
     select_stored_headers,
 )
 from jupyter_mjci.emulator.cos.cors import parse_rules, render_rules
@@ -63,7 +64,6 @@ from jupyter_mjci.emulator.cos.requests import (
     find_tagged,
     format_iso_time,
     method_not_allowed,
-    not_implemented,
     parse_copy_source,
     parse_int_param,
     parse_tags,
@@ -98,6 +98,7 @@ from jupyter_mjci.emulator.xml import (
     invalid_argument,
     malformed_xml,
     parse_xml,
+    not_implemented,
 )
 
 # the version ID of what was uploaded without versioning
@@ -225,8 +226,8 @@ class ObjectPlane:
         source = self._get_copy_source(context)
         content_type = source.content_type
         new_headers = select_stored_headers(context.request.headers)
-        # the copy has its own storage class, in any case
-        headers = replace_storage_class(source.headers, new_headers)
+        # how it is stored is the copy's own, in any case
+        headers = replace_storage_headers(source.headers, new_headers)
         if context.get_header("x-cos-metadata-directive").lower() in REPLACE:
             content_type = context.get_header("content-type")
             headers = new_headers
@@ -326,7 +327,8 @@ class ObjectPlane:
             parse_grant_headers(context.request.headers),
         )
         content = {"Bucket": context.bucket.name, "Key": context.key, "UploadId": upload_id}
-        return xml_response("InitiateMultipartUploadResult", content)
+        headers = select_encryption(context.request.headers)
+        return xml_response("InitiateMultipartUploadResult", content, headers)
 
     def _get_upload(self, context: RequestContext) -> MultipartUpload:
         upload = context.bucket.uploads.get(context.params.get("uploadId", ""))

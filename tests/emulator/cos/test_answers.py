@@ -335,6 +335,44 @@ def test_what_is_not_emulated_says_so(client: CosClient, path: str, flag: str) -
     assert (answer.status, parse_response(answer)["Code"]) == (501, "NotImplemented")
 
 
+AES = {"x-cos-server-side-encryption": "AES256"}
+
+
+def test_encryption_by_the_service_is_told(client: CosClient) -> None:
+    """Of what was put, read, completed or copied; a copy has its own."""
+    source = {"x-cos-copy-source": f"{COS_HOST}/sse.txt"}
+    answers = [
+        client.cos("PUT", "/sse.txt", None, TEXT, AES),
+        client.cos("GET", "/sse.txt"),
+        client.cos("HEAD", "/sse.txt"),
+        client.cos("PUT", "/copy.txt", None, b"", source | AES),
+        client.cos("POST", "/big.bin", {"uploads": ""}, b"", AES),
+        complete_upload(client, "big.bin", [TEXT], AES),
+    ]
+    told = [answer.headers.get("x-cos-server-side-encryption") for answer in answers[:-1]]
+    assert told == ["AES256"] * 5
+    assert answers[-1].status == 200
+    client.cos("PUT", "/plain.txt", None, b"", source)
+    assert "x-cos-server-side-encryption" not in client.cos("HEAD", "/plain.txt").headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-cos-server-side-encryption": "cos/kms"},
+        {"x-cos-server-side-encryption-customer-algorithm": "AES256"},
+        {"x-cos-server-side-encryption-customer-key": "a2V5"},
+    ],
+)
+def test_encryption_by_other_keys_is_not_emulated(
+    client: CosClient, headers: dict[str, str]
+) -> None:
+    """Nothing is stored in the clear that was to be encrypted by the customer's key."""
+    answer = client.cos("PUT", "/sse.txt", None, TEXT, headers)
+    assert (answer.status, parse_response(answer)["Code"]) == (501, "NotImplemented")
+    assert client.cos("HEAD", "/sse.txt").status == 404
+
+
 @pytest.mark.parametrize("delimiter", ["", "/"])
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_pages_of_uploads_have_no_gap_or_repeat(
