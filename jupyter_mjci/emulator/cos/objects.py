@@ -35,8 +35,10 @@ from jupyter_mjci.emulator.cos.grants import (
 )
 from jupyter_mjci.emulator.cos.listings import (
     UPLOAD_LISTING_PARAMS,
+    list_buckets_page,
     list_page,
     list_uploads_page,
+    render_bucket,
     render_object,
     render_part,
     render_upload,
@@ -621,17 +623,17 @@ class ObjectPlane:
         self.store.buckets[name] = Bucket(name, region, now, grants=grants)
         return Response(200, b"", {"Location": f"/{name}"})
 
-    def list_buckets(self) -> Response:
-        """`GET /` without a bucket: all buckets of the account."""
-        buckets = [
-            {
-                "Name": bucket.name,
-                "Location": bucket.region,
-                "CreationDate": format_iso_time(bucket.created),
-            }
-            for bucket in self.store.buckets.values()
-        ]
-        content = {"Owner": OWNER, "Buckets": {"Bucket": buckets}}
+    def list_buckets(self, params: Mapping[str, str], region: str) -> Response:
+        """`GET /` without a bucket: the account's buckets, of one region or of all."""
+        page, next_marker = list_buckets_page(self.store.buckets, params, region)
+        content: Element = {
+            "Owner": OWNER,
+            "Marker": params.get("marker", ""),
+            "IsTruncated": bool(next_marker),
+            "Buckets": {"Bucket": [render_bucket(bucket) for bucket in page]},
+        }
+        if next_marker:
+            content["NextMarker"] = next_marker
         return xml_response("ListAllMyBucketsResult", content)
 
 

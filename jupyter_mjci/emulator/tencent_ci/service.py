@@ -320,7 +320,7 @@ class TencentCI:
         """Return what a client of S3 means that knows no names for buckets: `/bucket/key`."""
         name, _, key = path.removeprefix("/").partition("/")
         bucket = self.store.buckets.get(name)
-        region = bucket.region if bucket else self.default_location[1]
+        region = bucket.region if bucket else self.default_location[1] if name else ""
         return Target("cos", name, region, f"/{key}")
 
     def _get_cors_rules(self, target: Target) -> Sequence[CorsRule]:
@@ -401,7 +401,7 @@ class TencentCI:
         if request.method != "GET":
             raise method_not_allowed()
         if target.plane == "cos":
-            return self.object_plane.list_buckets()
+            return self.object_plane.list_buckets(params, target.region)
         if target.key not in BINDING_RESOURCES:
             raise unknown_resource(target.key)
         content = self.queue_endpoints.render_bindings(target.key, params, target.region)

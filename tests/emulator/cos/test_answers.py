@@ -373,6 +373,45 @@ def test_encryption_by_other_keys_is_not_emulated(
     assert client.cos("HEAD", "/sse.txt").status == 404
 
 
+SERVICE_HOST = "service.cos.myqcloud.com"
+
+
+def list_buckets(client: CosClient, host: str = SERVICE_HOST, **params: str) -> Any:
+    names = {name.replace("_", "-"): value for name, value in params.items()}
+    result = parse_response(client.request("GET", "/", names, host=host))
+    rows = to_list((result["Buckets"] or {}).get("Bucket", []))
+    return [row["Name"].partition("-")[0] for row in rows], result
+
+
+def test_buckets_are_listed_in_pages_and_by_region_tag_and_time(client: CosClient) -> None:
+    """The parameters of GET Service, as the official Go and Java clients send them."""
+    for name, region in (("b-1250000000", "ap-beijing"), ("c-1250000000", "ap-chongqing")):
+        host = f"{name}.cos.{region}.myqcloud.com"
+        assert client.request("PUT", "/", host=host).status == 200
+        body = (
+            f"<Tagging><TagSet><Tag><Key>k</Key><Value>{name[0]}</Value></Tag></TagSet></Tagging>"
+        )
+        assert client.request("PUT", "/", {"tagging": ""}, body, host=host).status == 200
+        client.clock.advance(10)
+    names, page = list_buckets(client, max_keys="2")
+    assert (names, page["IsTruncated"], page["NextMarker"]) == (
+        ["b", "c"],
+        "true",
+        "c-1250000000",
+    )
+    names, page = list_buckets(client, max_keys="2", marker=page["NextMarker"])
+    assert (names, page["IsTruncated"]) == (["demo"], "false")
+    assert list_buckets(client)[0] == ["b", "c", "demo"]
+    assert list_buckets(client, region="ap-beijing")[0] == ["b"]
+    assert list_buckets(client, "cos.ap-beijing.myqcloud.com")[0] == ["b"]
+    assert list_buckets(client, tagkey="k", tagvalue="c")[0] == ["c"]
+    now = str(int(client.clock.now()) - 5)
+    assert list_buckets(client, create_time=now, range="lt")[0] == ["b", "c", "demo"]
+    assert list_buckets(client, create_time=now, range="gt")[0] == []
+    refused = client.request("GET", "/", {"create-time": now, "range": "eq"}, host=SERVICE_HOST)
+    assert (refused.status, parse_response(refused)["Code"]) == (400, "InvalidArgument")
+
+
 @pytest.mark.parametrize("delimiter", ["", "/"])
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_pages_of_uploads_have_no_gap_or_repeat(
