@@ -64,7 +64,6 @@ from jupyter_mjci.emulator.cos.requests import (
     check_tags,
     find_subresource,
     find_tagged,
-    format_iso_time,
     method_not_allowed,
     parse_copy_source,
     parse_int_param,
@@ -99,8 +98,8 @@ from jupyter_mjci.emulator.xml import (
     get_text,
     invalid_argument,
     malformed_xml,
-    parse_xml,
     not_implemented,
+    parse_xml,
 )
 
 # the version ID of what was uploaded without versioning
@@ -416,9 +415,11 @@ class ObjectPlane:
         numbers = [number for number in sorted(upload.parts) if number > marker]
         page = numbers[: min(limit, MAX_KEYS)]
         is_truncated = len(page) < len(numbers)
+        encoding, encode = select_encoding(params)
         content = {
             "Bucket": context.bucket.name,
-            "Key": upload.key,
+            **encoding,
+            "Key": encode(upload.key),
             "UploadId": upload.id,
             "Owner": OWNER,
             "Initiator": OWNER,
@@ -494,6 +495,7 @@ class ObjectPlane:
             "KeyMarker": encode(params["marker"]),
             "VersionIdMarker": params.get("version-id-marker", ""),
             "MaxKeys": limit,
+            "Delimiter": encode(params.get("delimiter", "")),
             "IsTruncated": bool(next_marker),
         }
         if next_marker:

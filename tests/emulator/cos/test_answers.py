@@ -412,6 +412,16 @@ def test_buckets_are_listed_in_pages_and_by_region_tag_and_time(client: CosClien
     assert (refused.status, parse_response(refused)["Code"]) == (400, "InvalidArgument")
 
 
+def test_listings_repeat_the_delimiter_and_encode_the_key(client: CosClient) -> None:
+    """A listing of versions, and the parts of an upload."""
+    params = {"versions": "", "delimiter": "/", "encoding-type": "url"}
+    assert parse_response(client.cos("GET", "/", params))["Delimiter"] == "/"
+    upload_id = start_upload(client, "图 1.bin")
+    params = {"uploadId": upload_id, "encoding-type": "url"}
+    parts = parse_response(client.cos("GET", "/图 1.bin", params))
+    assert (parts["EncodingType"], parts["Key"]) == ("url", "%E5%9B%BE%201.bin")
+
+
 @pytest.mark.parametrize("delimiter", ["", "/"])
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_pages_of_uploads_have_no_gap_or_repeat(
