@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 from xml.etree import ElementTree
 
 import pytest
@@ -278,6 +278,15 @@ def test_copy_source_is_read_in_any_form(client: CosClient, source: str) -> None
     client.cos("PUT", "/d d/输.txt", None, b"found")
     answer = client.cos("PUT", "/copy.txt", None, b"", {"x-cos-copy-source": source})
     assert answer.status == 200, answer.body
+    assert client.cos("GET", "/copy.txt").body == b"found"
+
+
+@pytest.mark.parametrize("version", ["", "?versionId=null"])
+def test_copy_source_may_be_encoded_as_a_form(client: CosClient, version: str) -> None:
+    """As a whole, by urlencode(), as the samples of the official PHP client do."""
+    client.cos("PUT", "/a b+图&?#%20'.txt", None, b"found")
+    source = quote_plus(f"{COS_HOST}/a b+图&?#%20'.txt{version}")
+    client.cos("PUT", "/copy.txt", None, b"", {"x-cos-copy-source": source})
     assert client.cos("GET", "/copy.txt").body == b"found"
 
 
