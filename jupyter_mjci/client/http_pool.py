@@ -56,8 +56,22 @@ def get_ssl_context(ca_file: str = "") -> ssl.SSLContext:
     return context
 
 
+PROXY_VARIABLES = (
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+)
+
+
 def _find_proxy(request: httpx.Request) -> str | None:
     """Return the proxy of a request by http_proxy, all_proxy and no_proxy."""
+    # getproxies() goes through the whole environment, which takes as long as signing a request.
+    is_system_asked = urllib.request.getproxies is not urllib.request.getproxies_environment
+    if not is_system_asked and not any(map(os.environ.get, PROXY_VARIABLES)):
+        return None
     proxies = urllib.request.getproxies()
     proxy = proxies.get(request.url.scheme) or proxies.get("all")
     if proxy is None or urllib.request.proxy_bypass(_get_host_name(request)):

@@ -13,7 +13,7 @@ import msgspec
 JsonObject = Mapping[str, Any]
 
 
-def loads(text: bytes | memoryview | str) -> Any:
+def loads(text: bytes | str) -> Any:
     """Parse a JSON text. Raises ValueError.
 
     Lone surrogates, NaN, UTF-16, GB 18030 (and so GBK) and
@@ -23,7 +23,7 @@ def loads(text: bytes | memoryview | str) -> Any:
     """
     check_density(text)
     value = _decode(text)
-    if len(text) < MAX_CHECKED_SIZE:
+    if len(text) < MAX_CHECKED_SIZE and _has_many_brackets(text):
         _check_depth(value)
     return value
 
@@ -41,13 +41,20 @@ MAX_DENSE_VALUES = 250_000
 MIN_VALUE_SIZE = 12
 
 
-def check_density(text: bytes | memoryview | str) -> None:
+def check_density(text: bytes | str) -> None:
     """Refuse a document of which almost every byte becomes an object. Raises ValueError."""
-    if len(text) < MAX_DENSE_VALUES or isinstance(text, memoryview):
+    if len(text) < MAX_DENSE_VALUES:
         return
     count = text.count(b"," if isinstance(text, bytes) else ",")  # type: ignore[arg-type]
     if count > MAX_DENSE_VALUES and count * MIN_VALUE_SIZE > len(text):
         raise ValueError(f"the document has {count:,} values in {len(text):,} bytes")
+
+
+def _has_many_brackets(text: bytes | str) -> bool:
+    """Return whether a text may be nested too deeply: each level begins with a bracket."""
+    count = text.count
+    brackets = (b"[", b"{") if isinstance(text, bytes) else ("[", "{")
+    return sum(map(count, brackets)) > MAX_DEPTH  # type: ignore[arg-type]
 
 
 def _check_depth(value: object) -> None:
@@ -67,12 +74,12 @@ def _get_containers(value: object) -> list[object]:
     return [child for child in value if isinstance(child, (dict, list))]
 
 
-def _decode(text: bytes | memoryview | str) -> Any:
+def _decode(text: bytes | str) -> Any:
     try:
         return msgspec.json.decode(text)
     # DecodeError is not a ValueError before msgspec 0.21.
     except (ValueError, msgspec.DecodeError, RecursionError):
-        return _loads_leniently(bytes(text) if isinstance(text, memoryview) else text)
+        return _loads_leniently(text)
 
 
 def _loads_leniently(text: bytes | str) -> Any:

@@ -358,10 +358,10 @@ class Transport:
     def _redact_response(self, response: Response) -> Response:
         """Remove our own secrets from what a server repeats."""
         redact_body = self.redactor.redact_body
-        headers = {
-            name: redact_body(value.encode()).decode() for name, value in response.headers.items()
-        }
-        body = response.body
+        headers, body = response.headers, response.body
+        joined = "\n".join(headers.values()).encode()
+        if redact_body(joined) != joined:
+            headers = {name: redact_body(text.encode()).decode() for name, text in headers.items()}
         if not headers.get("content-type", "").startswith(BINARY_TYPES):
             body = redact_body(body)
         return replace(response, headers=headers, body=body)
@@ -383,7 +383,7 @@ class Transport:
             self._pool = self.make_transport()
             for name in HEADER_LOGGERS:
                 logging.getLogger(name).addFilter(self.redactor)
-            self._semaphore = anyio.Semaphore(self.at_once)
+            self._semaphore = anyio.Semaphore(self.at_once, fast_acquire=True)
             self._loop_thread = loop_thread
 
 

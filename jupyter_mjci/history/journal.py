@@ -434,6 +434,17 @@ class Journal:
         )
         return row["row"], row["number"]
 
+    def version(self) -> tuple[int, ...]:
+        """Return numbers that differ after anything was written, here or by another process.
+
+        They are equal only on one connection: for a cache within
+        this process.
+        """
+        with self._lock:
+            (others,) = self._fetch_rows("PRAGMA data_version")
+            db = self._get_connection()
+            return (id(db), others[0], db.total_changes)
+
     def count_changes(self, position: tuple[int, int]) -> tuple[int, int]:
         """Count the jobs that are new, and the others that changed, since a position."""
         statement = (

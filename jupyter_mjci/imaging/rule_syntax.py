@@ -14,6 +14,7 @@ import base64
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 # Importing these two modules registers their operations.
 import jupyter_mjci.imaging.operations
@@ -47,6 +48,7 @@ MIN_SIMILARITY = 0.75
 OperationStep = tuple[OperationSpec, dict[str, str]]
 
 
+@lru_cache(maxsize=1024)
 def parse_rule(rule: str) -> tuple[Operation, ...]:
     """Parse and check a rule.
 

@@ -278,13 +278,13 @@ class Poller:
         has_bulk = job_service.fetch_changes is not None and key not in self._no_bulk_fetch
         if not has_bulk or len(subscriptions) == 1:
             return [], subscriptions
-        # A listing without a job proves little: it is asked for.
-        bulk = [
-            each
-            for each in subscriptions
-            if job_service.can_poll_in_bulk(each.job) and not each.misses
-        ]
-        return bulk, [each for each in subscriptions if each not in bulk]
+        bulk: list[Subscription] = []
+        single: list[Subscription] = []
+        for each in subscriptions:
+            # A listing without a job proves little: it is asked for.
+            in_bulk = job_service.can_poll_in_bulk(each.job) and not each.misses
+            (bulk if in_bulk else single).append(each)
+        return bulk, single
 
     async def _poll_bulk(self, subscriptions: Sequence[Subscription]) -> None:
         key = subscriptions[0].job.service

@@ -466,6 +466,22 @@ def test_changes_are_counted_from_a_sequence_number(journal: Journal) -> None:
 # --- files of earlier schemas ---------------------------------------------------------------------
 
 
+def test_version_changes_with_every_write_of_any_process(journal: Journal) -> None:
+    """And with nothing else."""
+    versions = [journal.version()]
+    journal.record_jobs([Job("mj", "1", "IMAGINE", Status.RUNNING)], 1.0)
+    versions.append(journal.version())
+    journal.set_meta("name", "value")
+    versions.append(journal.version())
+    if journal.path is not None:
+        with contextlib.closing(sqlite3.connect(journal.path)) as other, other:
+            other.execute("UPDATE jobs SET subject = 'a fox'")
+        versions.append(journal.version())
+    assert len(set(versions)) == len(versions)
+    journal.jobs()
+    assert journal.version() == versions[-1]
+
+
 def test_journal_of_schema_1_is_migrated_in_place(tmp_path: Path) -> None:
     """Old rows get the values of new columns; new rows are written beside them."""
     path = tmp_path / "journal.db"

@@ -19,6 +19,7 @@ from jupyter_mjci.notebook.panels.gallery import jobs_from_rows
 from jupyter_mjci.notebook.panels.html import InlineImage
 from jupyter_mjci.notebook.panels.inline_image import make_inline_image
 from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures
+from jupyter_mjci.notebook.panels.shared_history import draw_plot, load_history
 from jupyter_mjci.notebook.panels.table_panel import TablePanel
 from jupyter_mjci.notebook.panels.widgets import build_row
 
@@ -56,7 +57,6 @@ KEY_OPTIONS = (
         for name in ("action", "service", "origin", "account", "queue", "rule", "bucket", "reason")
     ),
 )
-WITHIN = 60  # seconds of "succeeded within a minute"
 ZONES = ("UTC", "Asia/Shanghai", "Asia/Tokyo", "Europe/Berlin", "America/New_York")
 PERIODS = (mark("hour"), mark("day"), mark("week"), mark("month"), mark("quarter"))
 
@@ -111,7 +111,7 @@ class HistoryPanel(TablePanel):
         return [self.pictures]
 
     def fetch(self) -> pd.DataFrame:
-        return self.session.history()
+        return load_history(self.session)
 
     def filter_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         days = rows["submitted"].dt.date
@@ -121,8 +121,8 @@ class HistoryPanel(TablePanel):
             rows = rows[days <= self.until.value]
         return super().filter_rows(rows)
 
-    def _render(self, rows: pd.DataFrame) -> None:
-        super()._render(rows)
+    def _render(self) -> None:
+        super()._render()
         self._update_plot()
 
     # --- the plot ---
@@ -131,8 +131,10 @@ class HistoryPanel(TablePanel):
         self._plot_task = self.restart_task(self._plot_task, self._render_plot())
 
     async def _render_plot(self) -> None:
-        rows, analysis = self.filtered, self.analysis.value
-        if not analysis or rows is None or rows.empty:
+        with self._lock:
+            frame, rows = self.frame, self.filtered
+        analysis = self.analysis.value
+        if not analysis or frame is None or rows is None or rows.empty:
             self.plot.value = ""
             return
         pickers = {"every": self.period, "by": self.by, "tz": self.tz}
@@ -143,7 +145,9 @@ class HistoryPanel(TablePanel):
             widget.disabled = name not in known
         detail = "".join(f", by {used[name]}" for name in ("every", "by") if name in used)
         alt = f"{self.analysis.label}{detail}, of {len(rows):,} jobs"
-        content = await anyio.to_thread.run_sync(_plot_png, rows, analysis, used)
+        content = await anyio.to_thread.run_sync(
+            draw_plot, self.session, frame, rows, analysis, used
+        )
         # A worker thread cannot be cancelled: a plot that is no
         # longer wanted ends here.
         await anyio.lowlevel.checkpoint_if_cancelled()
@@ -190,9 +194,3 @@ def _select_arguments(analysis: str, offered: Mapping[str, Any]) -> dict[str, An
     from jupyter_mjci.history.plots import PlotAccessor, select_arguments
 
     return select_arguments(getattr(PlotAccessor, analysis), offered)
-
-
-def _plot_png(frame: pd.DataFrame, analysis: str, arguments: Mapping[str, Any]) -> bytes:
-    from jupyter_mjci.history.plots import render_plot
-
-    return render_plot(frame.mjci, analysis, within=WITHIN, **arguments)

@@ -18,6 +18,7 @@ from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Task
 from jupyter_mjci.notebook.panels.gallery import jobs_from_rows
 from jupyter_mjci.notebook.panels.job_card import Card
+from jupyter_mjci.notebook.panels.shared_history import load_history
 from jupyter_mjci.notebook.panels.table_panel import TablePanel
 from jupyter_mjci.notebook.panels.widgets import build_button, build_row
 from jupyter_mjci.services import list_configured
@@ -90,8 +91,9 @@ class StatusPanel(TablePanel):
 
     def _toggle_selection(self) -> None:
         """Select all rows; none if all are selected."""
-        if self.grid is not None and self.filtered is not None:
-            everything = list(range(len(self.filtered)))
+        page = self._get_page()
+        if self.grid is not None and page is not None:
+            everything = list(range(len(page)))
             is_selected = list(self.grid.selected_rows) == everything
             self.grid.selected_rows = [] if is_selected else everything
 
@@ -147,7 +149,7 @@ class StatusPanel(TablePanel):
         await self.session.describe(job)
 
     def fetch(self) -> pd.DataFrame:
-        frame = self.session.history()
+        frame = load_history(self.session)
         return frame[frame["status"].isin([status.value for status in ACTIVE_STATUSES])]
 
     async def _reload(self) -> None:
@@ -166,8 +168,8 @@ class StatusPanel(TablePanel):
         else:
             self._service_states[service] = REACHABLE
 
-    def _render(self, rows: pd.DataFrame) -> None:
-        super()._render(rows)
+    def _render(self) -> None:
+        super()._render()
         services = "".join(
             _render_service_state(service, state) for service, state in self._service_states.items()
         )

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 PAGE_SIZE = 25
 # Earlier contents of the grid that a click may still speak of.
 KEPT_VERSIONS = 8
-# the newest rows, sent to the browser; searching finds older ones
-MAX_GRID_ROWS = 10_000
+# rows that are sent to the browser at a time: itables formats
+# each cell in Python, 10,000 rows in half a second
+GRID_ROWS = 500
 HIDDEN_COLUMNS = ("buttons", "user_data", "outputs", "parent")
 SEARCH_COLUMNS = ("service", "id", "action", "status", "subject")
 ANY_OPTION = (mark("any"), "")
@@ -83,11 +84,13 @@ class TablePanel(Panel):
         # Which rows the grid shows: a selection travels with it,
         # as other rows may have come meanwhile.
         self.version = W.IntText(description="Version", layout={"display": "none"})
+        self.page_buttons = self._build_page_buttons()
         if self.grid is None:
-            table = [self.table, self._build_page_buttons()]
+            table = [self.table, self.page_buttons]
         else:
+            set_visible(self.page_buttons, False)
             self.grid.observe(lambda _: self._on_selection_change(), "selected_rows")
-            table = [self.grid, self.version]
+            table = [self.grid, self.page_buttons, self.version]
         fields = [self.filter, self.service, self.action, *self.build_extra_filters()]
         row = build_row(*self._submit.widgets, *fields)
         self._submit.bind(row)
@@ -139,27 +142,44 @@ class TablePanel(Panel):
     def selected(self) -> pd.DataFrame | None:
         """The selected rows; all rows that match the fields if none is selected."""
         rows = self._selected_rows()
-        if not rows or self.filtered is None:
+        page = self._get_page()
+        if not rows or page is None:
             return self.filtered
-        return self.filtered.iloc[rows]
+        return page.iloc[rows]
 
     def _selected_rows(self) -> list[int]:
-        """Return the positions of the selected rows in `filtered`."""
+        """Return the positions of the selected rows in the page that is shown."""
         return [] if self.grid is None else list(self.grid.selected_rows)
+
+    @property
+    def _page_size(self) -> int:
+        return PAGE_SIZE if self.grid is None else GRID_ROWS
+
+    def _get_page(self) -> pd.DataFrame | None:
+        """Return the rows of `filtered` that are shown."""
+        if self.filtered is None:
+            return None
+        first = self._page * self._page_size
+        return self.filtered.iloc[first : first + self._page_size]
+
+    def _count_pages(self) -> int:
+        count = 0 if self.filtered is None else len(self.filtered)
+        return max(1, math.ceil(count / self._page_size))
 
     # --- filtering ---
 
     async def _reload(self) -> None:
         self.clear_message()
         frame = await anyio.to_thread.run_sync(self.fetch)
-        self.frame = frame
         actions = sorted(frame["action"].dropna().unique())
         options = (ANY_OPTION, *zip(actions, actions, strict=True))
-        # setting the options resets the selection
-        if options != self.action.options:
-            self.action.options = options
-            translate_labels(self.action)
-        self._apply_filter()
+        with self._lock:
+            self.frame = frame
+            # setting the options resets the selection
+            if options != self.action.options:
+                self.action.options = options
+                translate_labels(self.action)
+            self._apply_filter()
 
     def filter_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows that match the fields."""
@@ -179,47 +199,55 @@ class TablePanel(Panel):
             # newest first
             self.filtered = self.filter_rows(self.frame[::-1])
             self._page = 0
-            self._render(self.filtered)
+            self._render()
 
     def _change_page(self, step: int) -> None:
         with self._lock:
-            if self.filtered is None:
-                return
-            last = _count_pages(self.filtered) - 1
-            self._page = max(0, min(self._page + step, last))
-            self._render(self.filtered)
+            self._page = max(0, min(self._page + step, self._count_pages() - 1))
+            self._render()
 
     def _on_selection_change(self) -> None:
         """React to a change of the selected rows."""
 
     # --- rendering ---
 
-    def _render(self, rows: pd.DataFrame) -> None:
+    def _render(self) -> None:
+        page = self._get_page()
+        if page is None:
+            return
+        pages = self._count_pages()
+        self.previous_button.disabled = self._page == 0
+        self.next_button.disabled = self._page >= pages - 1
         if self.grid is None:
-            self.previous_button.disabled = self._page == 0
-            self.next_button.disabled = self._page >= _count_pages(rows) - 1
             self.table.value = self.static_html()
         else:
-            self._fill_grid(rows)
+            set_visible(self.page_buttons, pages > 1)
+            self._fill_grid(page)
         self.update_snapshot()
 
-    def _fill_grid(self, rows: pd.DataFrame) -> None:
-        count = len(rows)
-        text = translate("{count} jobs")
+    def _describe_rows(self, page: pd.DataFrame) -> str:
+        """Return which rows are shown, of how many."""
+        count = 0 if self.filtered is None else len(self.filtered)
         if count == 0:
-            text = translate(self._get_empty_message())
-        elif count == 1:
-            text = translate("1 job")
-        elif count > MAX_GRID_ROWS:
-            text = translate("the newest {limit} of {count} jobs")
-        text = text.format(count=f"{count:,}", limit=f"{MAX_GRID_ROWS:,}")
-        self.status_line.value = html.render_status(text)
-        set_visible(self.grid, count > 0)
+            return translate(self._get_empty_message())
+        if count == 1:
+            return translate("1 job")
+        text = translate("{count} jobs")
+        if count > len(page):
+            text = translate("{first}–{last} of {count} jobs, newest first")
+        first = self._page * self._page_size
+        return text.format(
+            count=f"{count:,}", first=f"{first + 1:,}", last=f"{first + len(page):,}"
+        )
+
+    def _fill_grid(self, rows: pd.DataFrame) -> None:
+        self.status_line.value = html.render_status(self._describe_rows(rows))
+        set_visible(self.grid, not rows.empty)
         selected = self._find_rows(rows, self._list_selected_keys())
         version = max(self._shown_rows, default=0) + 1
         self._shown_rows[version] = rows
         self._shown_rows.pop(version - KEPT_VERSIONS, None)
-        columns = _format_columns(rows.head(MAX_GRID_ROWS))
+        columns = _format_columns(rows)
         # The grid is drawn again only if it changes: that would
         # move what the person works with.
         if self._shown_columns is None or not columns.equals(self._shown_columns):
@@ -236,7 +264,7 @@ class TablePanel(Panel):
     def _find_rows(rows: pd.DataFrame, keys: set[tuple[str, str]]) -> list[int]:
         if not keys:
             return []
-        found = zip(rows["service"].head(MAX_GRID_ROWS), rows["id"], strict=False)
+        found = zip(rows["service"], rows["id"], strict=True)
         return [position for position, key in enumerate(found) if key in keys]
 
     def get_selected_rows(self) -> pd.DataFrame | None:
@@ -252,11 +280,11 @@ class TablePanel(Panel):
         return self.no_match_message if has_rows else self.empty_message
 
     def static_html(self) -> str:
-        if self.filtered is None or self.filtered.empty:
+        page = self._get_page()
+        if page is None or page.empty:
             return cards.dim_html(translate(self._get_empty_message()))
-        first = self._page * PAGE_SIZE
-        rows = self.filtered.iloc[first : first + PAGE_SIZE]
-        count = f"{first + 1}–{first + len(rows)} of {len(self.filtered)}"
+        rows = page.head(PAGE_SIZE)
+        count = self._describe_rows(rows)
         table = _format_columns(rows).to_html(index=False, border=0, escape=True)
         return cards.dim_html(count) + render_element("div", table, "mjci-table")
 
@@ -274,10 +302,6 @@ def _create_grid() -> W.Widget:
     except ImportError:
         return None
     return ITable(**GRID_OPTIONS)
-
-
-def _count_pages(rows: pd.DataFrame) -> int:
-    return max(1, math.ceil(len(rows) / PAGE_SIZE))
 
 
 def _match_text(rows: pd.DataFrame, text: str) -> pd.Series[bool]:

@@ -440,7 +440,7 @@ def parse_changes(response: Response, known: Mapping[str, Job]) -> JobChanges:
     changed = []
     for task_id, raw_task, summary in zip(ids, raw_tasks, summaries, strict=True):
         if _has_changed(known.get(task_id), summary):
-            changed.append(parse_job(jsonlib.loads(memoryview(raw_task))))
+            changed.append(parse_job(jsonlib.loads(bytes(raw_task))))
     return JobChanges(tuple(changed), frozenset(ids))
 
 
@@ -474,7 +474,7 @@ def parse_listing(response: Response, wanted_ids: frozenset[str] | None = None) 
         # standard.
         return parse_tasks(response)
     return [
-        parse_job(jsonlib.loads(memoryview(task)))
+        parse_job(jsonlib.loads(bytes(task)))
         for task, task_id in zip(tasks, ids, strict=True)
         if coalesce(task_id.id, task_id.mj_id) in wanted_ids
     ]

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, TypeVar
+from xml.sax.saxutils import escape
 
 from jupyter_mjci.client.calls import Call, Paginator, Sender
 from jupyter_mjci.client.job import Job
@@ -30,6 +31,7 @@ from jupyter_mjci.services.tencent_ci.responses import (
 from jupyter_mjci.services.tracking import MAX_CLOCK_SKEW
 
 T = TypeVar("T")
+END_OF_OPERATION = b"</Operation>"
 
 
 def is_trackable(call: Call[Any]) -> bool:
@@ -39,6 +41,11 @@ def is_trackable(call: Call[Any]) -> bool:
 
 def with_marker(call: Call[T], marker: str) -> Call[T] | None:
     """Return the call with the marker in UserData; None if the user's own text is there."""
+    is_plain = b"<!" not in call.body and b"<UserData" not in call.body
+    if is_plain and call.body.count(END_OF_OPERATION) == 1:
+        # As below, without parsing and building the document again.
+        element = b"<UserData>%b</UserData>" % escape(marker).encode()
+        return replace(call, body=call.body.replace(END_OF_OPERATION, element + END_OF_OPERATION))
     request = _parse_request(call)
     operation = get_element(request, "Operation")
     if operation.get("UserData"):

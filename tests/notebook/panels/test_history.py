@@ -14,7 +14,7 @@ import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import TransportError
 from jupyter_mjci.history.frames import jobs_to_frame
-from jupyter_mjci.notebook.panels import history, status, table_panel
+from jupyter_mjci.notebook.panels import history, shared_history, status, table_panel
 from jupyter_mjci.session import Session
 from tests.notebook.panels.test_panels import click_and_wait, open_panel, slow_session, wait_idle
 
@@ -137,19 +137,62 @@ def make_frame(count: int) -> Any:
     )
 
 
-def test_long_history_sends_only_the_newest_rows_to_the_grid(
+def test_long_history_is_sent_to_the_grid_in_pages(
     open_panel: Callable[[str], Any], session: Session, monkeypatch: Any
 ) -> None:
-    """The status line has the total; the fields find older rows."""
-    long = make_frame(10_050)
-    monkeypatch.setattr(session, "history", lambda: long)
+    """The status line has the total; a selection means the rows of its page."""
+    monkeypatch.setattr(session, "history", lambda: make_frame(1_050))
     panel = open_panel("history")
     wait_idle(panel)
-    assert "the newest 10,000 of 10,050 jobs" in panel.status_line.value
-    assert len(list_grid_rows(panel)) == 10_000
-    panel.filter.value = "fox 49"
+    assert "1–500 of 1,050 jobs, newest first" in panel.status_line.value
+    assert len(list_grid_rows(panel)) == 500
+    assert panel.previous_button.disabled
+    for _ in range(3):
+        panel.next_button.click()
+    assert "1,001–1,050 of 1,050 jobs" in panel.status_line.value
+    assert panel.next_button.disabled
+    panel.grid.selected_rows = [0]
+    assert list_subjects(panel) == ["fox 49"]
+    panel.filter.value = "fox 7"
+    assert "111 jobs" in panel.status_line.value
+    assert panel.page_buttons.layout.display == "none"
     wait_idle(panel)
-    assert "fox 49" in list_subjects(panel)
+
+
+def test_second_opening_reads_and_draws_nothing_again(
+    open_panel: Callable[[str], Any], session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the journal has changed, by anyone."""
+    done: list[str] = []
+    read, draw = session.history, shared_history._draw
+
+    def count_read() -> Any:
+        done.append("read")
+        return read()
+
+    def count_draw(*arguments: Any) -> bytes:
+        done.append("draw")
+        return draw(*arguments)
+
+    session.follow(session.mj.imagine("a red fox")).run()
+    monkeypatch.setattr(session, "history", count_read)
+    monkeypatch.setattr(shared_history, "_draw", count_draw)
+    first, again = (open_panel("history") for _ in range(2))
+    wait_idle(first)
+    wait_idle(again)
+    done.clear()
+    third = open_panel("history")
+    wait_idle(third)
+    assert done == []
+    assert third.plot.value == first.plot.value != ""
+    third.period.value = "hour"
+    wait_idle(third)
+    assert done == ["draw"]
+    session.follow(session.mj.imagine("a blue whale")).run()
+    click_and_wait(third, third.refresh_button)
+    wait_idle(third)
+    assert done == ["draw", "read", "draw"]
+    assert list_subjects(third) == ["a blue whale", "a red fox"]
 
 
 def test_history_without_itables_is_a_paged_html_table(
@@ -161,10 +204,10 @@ def test_history_without_itables_is_a_paged_html_table(
     long = make_frame(1000)
     panel = open_panel("history")
     wait_idle(panel)
-    assert "1–25 of 1000" in panel.table.value
+    assert "1–25 of 1,000 jobs" in panel.table.value
     assert panel.table.value.count("<tr>") == 25
     panel.next_button.click()
-    assert "26–50 of 1000" in panel.table.value
+    assert "26–50 of 1,000 jobs" in panel.table.value
     assert not panel.previous_button.disabled
     wait_idle(panel)
 
