@@ -44,7 +44,6 @@ LIBRARY_USERS = {
         "emulator/",
     ),
     "rich": ("cli/watch_table.py",),
-    "skimage": ("imaging/similarity.py",),
     "sqlite3": ("history/journal.py", "history/submissions.py", "secret_scan/databases.py"),
     "starlette": ("emulator/",),
     "tenacity": ("jobs/submission.py",),

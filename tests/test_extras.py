@@ -19,13 +19,12 @@ CONTRIBUTORS = {"test", "docs", "dev"}
 USER_EXTRAS = set(PROJECT["optional-dependencies"]) - CONTRIBUTORS
 # module -> the extra that installs it
 LIBRARIES = {}
-IMPORT_NAMES = {"scikit-image": "skimage"}
 for extra, requirements in PROJECT["optional-dependencies"].items():
     if extra != "test":
         for requirement in requirements:
             if not requirement.startswith(PROJECT["name"]):
                 library = re.split(r"[^\w-]", requirement)[0]
-                LIBRARIES[IMPORT_NAMES.get(library, library.replace("-", "_"))] = extra
+                LIBRARIES[library.replace("-", "_")] = extra
 # Runs cells in an IPython shell whose import system finds none of these libraries.
 RUN_CELLS = f"""
 import json, sys
@@ -66,6 +65,7 @@ CORE_CELLS = (
 )
 # extra -> a cell that does with less where it is not installed
 FALLBACK_CELLS = {
+    "compare": "from PIL import Image; s.compare('imageInfo', Image.new('L', (9, 9))).run()",
     "fast": "assert s.mj.queue().run() is not None",
     "film": "from jupyter_mjci.imaging.films import make_poster; assert make_poster(b'x') == ''",
     "fonts": "s.follow(s.ci.picture_job(input='input/deer.jpg', rule='watermark/2/text/Zm94',"
@@ -80,7 +80,6 @@ EXTRA_CELLS = {
     "from jupyter_mjci.history import delta; delta._import_extra('dask.dataframe')": "dask",
     "from jupyter_mjci.cli.demo import run_demo; run_demo(None)": "jupyterlab",
     "import pathlib; run_demo(pathlib.Path('page.html'))": "nbconvert",
-    "s.compare(['imageMogr2/rotate/90'], 'deer.jpg').run()": "skimage",
     "mjci.connect(mj_url='http://127.0.0.1:1', mj_secret='keyring:')": "keyring",
     "import jupyter_mjci.emulator.certificates as tls; tls.CertificateAuthority()": "trustme",
     "from jupyter_mjci.imaging.thumbnails import _open_heif; _open_heif(b'')": "pillow_heif",

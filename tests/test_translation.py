@@ -13,11 +13,11 @@ from babel.messages.mofile import read_mo
 
 import jupyter_mjci
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.translation import LANGUAGES, set_language, translate
+from jupyter_mjci.client.translation import LANGUAGES, load_catalogue, set_language, translate
 from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.notebook.card_actions import list_actions
 from jupyter_mjci.notebook.cards import STATUS_LABELS, card_html, card_text
-from jupyter_mjci.notebook.panels import list_panel_kinds
+from jupyter_mjci.notebook.panels import list_panel_kinds, page_language
 from jupyter_mjci.notebook.panels.subshells import walk_widgets
 from jupyter_mjci.session import Session
 from tests import messages
@@ -126,6 +126,22 @@ def test_data_and_text_for_programs_stay_english() -> None:
     assert translate("a text without a translation") == "a text without a translation"
 
 
+def test_auto_writes_english_and_the_page_gets_the_catalogue(session: Session) -> None:
+    """Nothing is in the state of the widget, which may be saved."""
+    session.configure(language="auto")
+    panel = jupyter_mjci.panel("mj", session=session)
+    panel.close()
+    assert translate("Imagine") == "Imagine"
+    page = page_language._get_page_language()
+    assert page.is_enabled
+    assert load_catalogue("zh")["Imagine"] == "绘图"
+    assert load_catalogue("de") == {}
+    assert not re.search("[\u4e00-\u9fff]", str(page.get_state(["is_enabled"])))
+    session.configure(language="en")
+    jupyter_mjci.panel("mj", session=session).close()
+    assert not page.is_enabled
+
+
 def test_unknown_language_is_refused(session: Session) -> None:
-    with pytest.raises(SettingsError, match="Use one of: en, zh"):
+    with pytest.raises(SettingsError, match="Use one of: auto, en, zh"):
         session.configure(language="fr")

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from jupyter_mjci.client.prices import Prices, parse_prices
 from jupyter_mjci.client.redaction import REDACTED
-from jupyter_mjci.client.translation import LANGUAGES
+from jupyter_mjci.client.translation import AUTO, LANGUAGES
 from jupyter_mjci.errors import SettingsError, SettingsWarning
 
 
@@ -201,10 +201,11 @@ class Settings:
         parse=parse_prices,
     )
     language: str = define_setting(
-        LANGUAGES[0],
-        "Language of the labels of cards and panels: en, zh",
+        AUTO,
+        "Language of the labels of cards and panels: auto (a page shows them in its browser's "
+        "language, saved outputs are English), en, zh",
         "MJCI_LANGUAGE",
-        choices=LANGUAGES,
+        choices=(AUTO, *LANGUAGES),
     )
     thumbnail: int = define_setting(
         512, "Pixels of the longer side of a picture in a notebook", "MJCI_THUMBNAIL"

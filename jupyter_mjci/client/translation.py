@@ -15,6 +15,9 @@ from pathlib import Path
 FOLDER = Path(__file__).parent.parent / "locale"
 DOMAIN = "jupyter_mjci"
 LANGUAGES = ("en", "zh")
+# what the kernel writes, and saves, is English; a page shows it in
+# its browser's language
+AUTO = "auto"
 
 _language = LANGUAGES[0]
 
@@ -22,7 +25,7 @@ _language = LANGUAGES[0]
 def set_language(language: str) -> None:
     """Set the language of what is shown from now on, in the whole process."""
     global _language
-    _language = language
+    _language = LANGUAGES[0] if language == AUTO else language
 
 
 def translate(text: str) -> str:
@@ -34,6 +37,15 @@ def translate(text: str) -> str:
 def mark(text: str) -> str:
     """Mark a text of a table, which is translated where it is shown."""
     return text
+
+
+def load_catalogue(language: str) -> dict[str, str]:
+    """Return the translations of all messages, by their text; none for an unknown language."""
+    if language not in LANGUAGES:
+        return {}
+    messages: dict[str, str] = getattr(_load(language), "_catalog", {})
+    # gettext has the catalogue's header under the empty text
+    return {text: translation for text, translation in messages.items() if text}
 
 
 @cache

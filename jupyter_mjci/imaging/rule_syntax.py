@@ -264,7 +264,11 @@ def _check_required(spec: OperationSpec, values: dict[str, str]) -> OperationSte
 
 
 def apply_rule(
-    rule: str, picture: bytes, *, load_object: ObjectLoader = lambda _: None
+    rule: str,
+    picture: bytes,
+    *,
+    load_object: ObjectLoader = lambda _: None,
+    decoded: WorkingImage | None = None,
 ) -> RuleResult:
     """Apply a rule to an image. The same arguments always give the same bytes.
 
@@ -272,6 +276,7 @@ def apply_rule(
         picture: the bytes of an image file
         load_object: returns the bytes of a watermark image by its
             URL or key, or None
+        decoded: the same picture, where it has been decoded already
 
     Raises:
         RuleError: the rule is wrong, or the image is damaged or
@@ -279,7 +284,8 @@ def apply_rule(
     """
     operations = parse_rule(rule)
     try:
-        return build_result(_run_operations(operations, load_image(picture, load_object)))
+        image = decoded or load_image(picture, load_object)
+        return build_result(_run_operations(operations, image))
     except RuleError:
         if any(("ignore-error", "1") in operation.parameters for operation in operations):
             return build_original_result(picture)

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ import anyio.to_thread
 
 from jupyter_mjci.client.calls import Operation
 from jupyter_mjci.client.image_input import read_content
-from jupyter_mjci.errors import InvalidRequest, MjciError, missing_extra
+from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history.frames import records_to_frame
 from jupyter_mjci.imaging.model import RuleError
 from jupyter_mjci.imaging.rule_syntax import parse_rule
@@ -133,8 +132,8 @@ def compare(
 
     The result has `.frame()`, `.summary()`, `.plot()`, and
     `.smallest(ssim=0.95)`, the smallest rule that keeps this
-    similarity. Needs the extra `compare`. Raises InvalidRequest
-    for a rule or a picture that is none.
+    similarity. Raises InvalidRequest for a rule or a picture that
+    is none.
 
     Args:
         session: reads the pictures
@@ -154,10 +153,7 @@ async def compare_rules(
 
     Raises:
         InvalidRequest: a rule or a picture cannot be read
-        SettingsError: the extra `compare` is not installed
     """
-    if find_spec("skimage") is None:
-        raise missing_extra("scikit-image", "compare")
     named = _name_rules(rules)
     contents = await anyio.to_thread.run_sync(partial(_read_pictures, sender, pictures))
     works = _split_work(tuple(named.values()), list(contents.values()))

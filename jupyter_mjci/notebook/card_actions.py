@@ -27,6 +27,7 @@ from jupyter_mjci.notebook.cards import Extras
 from jupyter_mjci.notebook.job_results import load_card_picture
 from jupyter_mjci.notebook.panels import downloads
 from jupyter_mjci.notebook.panels.html import error_lines
+from jupyter_mjci.notebook.panels.page_language import follow_browser
 from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures
 from jupyter_mjci.notebook.panels.subshells import allow_subshell
 from jupyter_mjci.services import find_service
@@ -200,3 +201,4 @@ def attach_actions(session: Session, job: Job) -> None:
         return
     buttons.attach(session, job)
     attach_pictures(session, [job])
+    follow_browser(session.settings.language)

@@ -23,7 +23,7 @@ from jupyter_mjci.client.settings import (
     list_settings,
     load_runtime_settings,
 )
-from jupyter_mjci.client.translation import LANGUAGES
+from jupyter_mjci.client.translation import AUTO, LANGUAGES
 from jupyter_mjci.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class MJCI(Configurable):
     stalled = NumberSetting(help=_get_help("stalled")).tag(config=True)
     max_jobs = IntegerSetting(help=_get_help("max_jobs")).tag(config=True)
     prices = TextSetting(help=_get_help("prices")).tag(config=True)
-    language = ChoiceSetting(LANGUAGES, help=_get_help("language")).tag(config=True)
+    language = ChoiceSetting((AUTO, *LANGUAGES), help=_get_help("language")).tag(config=True)
     ca_file = TextSetting(help=_get_help("ca_file")).tag(config=True)
     thumbnail = IntegerSetting(help=_get_help("thumbnail")).tag(config=True)
     profile = TextSetting(help="A table of profiles.toml; else MJCI_PROFILE").tag(config=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -86,8 +87,8 @@ def collect_items(
     """
     if limit < 1:
         raise InvalidRequest(f"--limit must be at least 1, not {limit}.")
-    matching = [result for result in _iter_results(session) if _matches(result.job, text, action)]
-    return event_loop.run(_fetch_items(session, matching[:limit]))
+    matching = (result for result in _iter_results(session) if _matches(result.job, text, action))
+    return event_loop.run(_fetch_items(session, list(islice(matching, limit))))
 
 
 def _iter_results(session: Session) -> Iterator[_Result]:

@@ -40,6 +40,7 @@ def task(number: int) -> Job:
         submitted=submitted,
         started=submitted,
         finished=submitted + datetime.timedelta(seconds=50),
+        outputs=(f"http://127.0.0.1:1/{number}.png",),
     )
 
 

@@ -14,6 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import jupyter_mjci as mjci
 from jupyter_mjci.errors import InvalidRequest, MjciError
+from jupyter_mjci.imaging import codecs, rule_syntax, similarity
 from jupyter_mjci.imaging.rule_syntax import apply_rule
 from jupyter_mjci.imaging.similarity import compute_similarity
 from jupyter_mjci.jobs import rule_comparison
@@ -39,17 +40,38 @@ def make_picture(width: int = 120, height: int = 90, seed: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("size", [(64, 7), (50, 256), (31, 257), (40, 520)])
-def test_similarity_in_strips_equals_that_of_the_whole(size: tuple[int, int]) -> None:
-    content = make_picture(*size)
-    first = Image.open(io.BytesIO(content)).convert("L")
+def make_degraded(content: bytes) -> tuple[Image.Image, Image.Image]:
+    """Return a picture in gray, and what a low quality leaves of it."""
     result = apply_rule("imageMogr2/format/jpg/quality/20", content)
-    second = Image.open(io.BytesIO(result.body)).convert("L")
+    first, second = (Image.open(io.BytesIO(file)).convert("L") for file in (content, result.body))
+    return first, second
+
+
+# One strip, several with and without a rest, and strips of the
+# fewest rows.
+@pytest.mark.parametrize("size", [(64, 7), (4096, 32), (4096, 33), (4096, 40), (9000, 30)])
+def test_similarity_is_that_of_scikit_image(size: tuple[int, int]) -> None:
+    first, second = make_degraded(make_picture(*size))
     ssim, psnr = compute_similarity(first, second)
     arrays = [np.asarray(image, dtype="float64") for image in (first, second)]
     _, similarity = structural_similarity(*arrays, data_range=255, full=True)
-    assert ssim == pytest.approx(similarity.mean(), abs=1e-4)
-    assert psnr == pytest.approx(peak_signal_noise_ratio(*arrays, data_range=255), abs=1e-3)
+    assert ssim == pytest.approx(similarity.mean(), abs=1e-6)
+    assert psnr == pytest.approx(peak_signal_noise_ratio(*arrays, data_range=255), abs=1e-9)
+
+
+def test_similarity_of_bright_areas_is_exact() -> None:
+    noise = np.random.default_rng(1).integers(0, 2, (2, 300, 500), dtype="uint8")
+    arrays = 254 + noise
+    ssim, _ = compute_similarity(*map(Image.fromarray, arrays))
+    _, similarity = structural_similarity(*arrays.astype("float64"), data_range=255, full=True)
+    assert ssim == pytest.approx(similarity.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (6, 3), (1, 400)])
+def test_picture_smaller_than_a_window_has_a_similarity(size: tuple[int, int]) -> None:
+    picture = Image.open(io.BytesIO(make_picture(*size))).convert("L")
+    assert compute_similarity(picture, picture) == (1, math.inf)
+    assert compute_similarity(picture, Image.new("L", size, 255))[0] < 1
 
 
 def test_better_quality_is_larger_and_more_similar(session: Session) -> None:
@@ -74,6 +96,23 @@ def test_better_quality_is_larger_and_more_similar(session: Session) -> None:
         comparison.smallest(ssim=1)
     ax = comparison.plot()
     assert len(ax.collections[0].get_offsets()) == 4
+
+
+def test_picture_is_decoded_once_for_all_rules(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[bytes] = []
+    decode = codecs.load_image
+
+    def count(content: bytes, *options: Any) -> Any:
+        decoded.append(content)
+        return decode(content, *options)
+
+    for module in (similarity, rule_syntax):
+        monkeypatch.setattr(module, "load_image", count)
+    pictures = [make_picture(seed=1), make_picture(seed=2)]
+    session.compare(QUALITIES, pictures).run()
+    assert decoded == pictures
 
 
 def test_same_result_in_processes(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

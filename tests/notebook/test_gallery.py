@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 import jupyter_mjci
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.history.image_archive import ArchivedImage, ImageArchive
 from jupyter_mjci.notebook import gallery, images, saved_notebook
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
@@ -101,6 +103,16 @@ def test_archived_pictures_of_earlier_sessions_are_shown(tmp_path: Path, shell: 
         shell.run("%mjci gallery")
         assert f"MJ {done.id} 1024×1024" in shell.texts[0]
         assert len(shell.texts[0].splitlines()) == 1
+
+
+def test_archive_is_not_read_where_jobs_have_enough_pictures(
+    filled_shell: Shell, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_archive: ImageArchive) -> Iterator[ArchivedImage]:
+        raise AssertionError("reads all notes of the archive")
+
+    monkeypatch.setattr(ImageArchive, "__iter__", refuse)
+    assert len(gallery.collect_items(session, limit=2)) == 2
 
 
 def test_missing_pictures_are_left_out(filled_shell: Shell, session: Session) -> None:

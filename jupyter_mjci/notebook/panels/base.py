@@ -31,6 +31,7 @@ from jupyter_mjci.notebook.card_style import render_element
 from jupyter_mjci.notebook.cards import dim_html, escape_text
 from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.async_button import AsyncButton, Handler, Work
+from jupyter_mjci.notebook.panels.page_language import follow_browser
 from jupyter_mjci.notebook.panels.picture_viewer import connect_panel
 from jupyter_mjci.notebook.panels.submit import FormButton, SubmitButton
 from jupyter_mjci.notebook.panels.subshells import (
@@ -106,6 +107,7 @@ class Panel(W.VBox):  # type: ignore[misc]
         force_main_shell(self)
         translate_all(self)
         connect_panel(self)
+        follow_browser(session.settings.language)
         _close_previous_run(self)
 
     def build_form(self) -> Sequence[W.Widget]:

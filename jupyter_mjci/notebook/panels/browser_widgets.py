@@ -176,6 +176,29 @@ class PictureViewerWidget(anywidget.AnyWidget):
         self.send({"id": request_id, **answer}, buffers=[content] if content else None)
 
 
+class PageLanguage(anywidget.AnyWidget):
+    """Translates the labels in a page whose browser is not set to English; it needs no view.
+
+    Args:
+        load_catalogue: returns the messages of a language, by
+            their English text
+
+    Traits:
+        is_enabled: whether the page translates
+    """
+
+    _esm = load_script("page_language.js")
+    is_enabled = T.Bool(False).tag(sync=True)
+
+    def __init__(self, load_catalogue: Callable[[str], Mapping[str, str]]) -> None:
+        super().__init__()
+        self._load_catalogue = load_catalogue
+        self.on_msg(self._on_message)
+
+    def _on_message(self, _: W.Widget, content: Mapping[str, str], __: object) -> None:
+        self.send({"messages": self._load_catalogue(content["language"])})
+
+
 def unpack_bytes(value: object, buffers: Sequence[object]) -> object:
     """Put the bytes that travel beside a message in their places, {"buffer": position}."""
     if isinstance(value, list):

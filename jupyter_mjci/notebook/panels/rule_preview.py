@@ -134,10 +134,7 @@ def _describe_change(content: bytes, result: RuleResult) -> str:
     if result.info is not None:
         return ""
     text = f"{result.size / len(content):.0%} of the original's bytes"
-    try:
-        ssim, psnr = compare_result(load_gray(content), result)
-    except MjciError:  # the extra `compare` is not installed
-        return text
+    ssim, psnr = compare_result(load_gray(content), result)
     if math.isnan(ssim):
         return f"{text} · cut or turned, so not compared"
     quality = "the same picture" if math.isinf(psnr) else f"PSNR {psnr:.1f} dB"
