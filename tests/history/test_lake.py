@@ -507,7 +507,7 @@ def test_three_writers_in_any_order_end_and_agree(steps: list[Any]) -> None:
                 lakes[writer].merge()
                 assert_same(lakes[writer].frame(), before)
             else:
-                lakes[writer]._load_table().optimize.compact()
+                lakes[writer].location.load().optimize.compact()
         expected = _expect_statuses(journals)
         for lake in lakes:
             lake.merge()
