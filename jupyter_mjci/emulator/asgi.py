@@ -80,10 +80,15 @@ def _encode_header(text: str) -> bytes:
     return raw.translate(None, b"\r\n\0").strip()
 
 
+def _spell_name(name: str) -> str:
+    """Return a standard header's name with its capitals, others (`x-…`) as they are."""
+    return name.title() if name.islower() and not name.startswith("x-") else name
+
+
 def build_headers(response: Response, method: str) -> list[tuple[bytes, bytes]]:
     """Build the headers with the service's own capitals: some clients compare them exactly."""
     headers = [
-        (name.encode("latin-1", "replace"), _encode_header(text))
+        (_spell_name(name).encode("latin-1", "replace"), _encode_header(text))
         for name, text in response.headers.items()
     ]
     names = {name.lower() for name, _ in headers}
@@ -99,7 +104,7 @@ async def send_response(send: Send, response: Response, method: str, date: bytes
     """Send a whole response."""
     headers = build_headers(response, method)
     if date:
-        headers.append((b"date", date))
+        headers.append((b"Date", date))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": select_body(response, method)})
 

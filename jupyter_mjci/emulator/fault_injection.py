@@ -195,7 +195,7 @@ class FaultedRequest:
     async def _start_response(self, response: Response) -> bytes:
         """Send the status and the headers; return the body that is to follow."""
         headers = build_headers(response, self.request.method)
-        headers.append((b"date", self.sandbox.build_date_header()))
+        headers.append((b"Date", self.sandbox.build_date_header()))
         await self.send(
             {"type": "http.response.start", "status": response.status, "headers": headers}
         )

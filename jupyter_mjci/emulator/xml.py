@@ -44,6 +44,12 @@ class ErrorResponse(Exception):
         self.extra_elements = extra_elements
 
 
+def not_implemented(name: str) -> ErrorResponse:
+    """Build the error for a function of the service that is not emulated."""
+    message = f"A header or parameter ({name}) implies a function that is not there."
+    return ErrorResponse(501, "NotImplemented", message)
+
+
 def invalid_argument(message: str) -> ErrorResponse:
     """Build the error for an argument that is missing or out of range."""
     return ErrorResponse(400, "InvalidArgument", message)

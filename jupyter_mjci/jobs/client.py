@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 from jupyter_mjci.client.calls import Call
@@ -23,7 +24,9 @@ T = TypeVar("T")
 Listener = Callable[[str, Any], None]
 
 
-MAX_KNOWN_JOBS = 50_000  # jobs kept in memory, beside the journal
+# Jobs kept in memory, beside those that are followed and those in
+# the journal: a job takes about 6 KB.
+MAX_KNOWN_JOBS = 1_000
 
 
 class JobClient:
@@ -108,9 +111,14 @@ class JobClient:
             # by the latest change.
             self._known_jobs.pop(_get_key(job), None)
             self._known_jobs[_get_key(job)] = job
-        while len(self._known_jobs) > MAX_KNOWN_JOBS:
-            del self._known_jobs[next(iter(self._known_jobs))]
+        self._forget_oldest()
         return [partial(self.journal.upsert_jobs, changed, self.clock.now())] if changed else []
+
+    def _forget_oldest(self) -> None:
+        excess = len(self._known_jobs) - MAX_KNOWN_JOBS - len(self.followed)
+        for key in list(islice(self._known_jobs, max(excess, 0))):
+            if key not in self.followed:
+                del self._known_jobs[key]
 
     def mark_seen(self, jobs: Sequence[Job]) -> None:
         """Note that the end of jobs was shown, as soon as the journal can be written."""
@@ -133,7 +141,7 @@ class JobClient:
             listener(event, value)
 
     def known_jobs(self, service: str | None = None) -> list[Job]:
-        """Return the jobs (of a service) that were seen, the latest change last."""
+        """Return the latest jobs (of a service) that were seen, the latest change last."""
         jobs = self._known_jobs.values()
         return [job for job in jobs if service is None or job.service == service]
 

@@ -19,6 +19,7 @@ import uvicorn
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, is_older
+from jupyter_mjci.jobs.client import MAX_KNOWN_JOBS
 from jupyter_mjci.services import parse_callback
 
 MAX_BODY_SIZE = 4 * 1024 * 1024  # bytes of one delivery
@@ -115,7 +116,11 @@ class WebhookServer:
         known = self._jobs.get(key)
         if known is not None and (is_older(job, known) or job == known):
             return False
+        # Removed first, so that the oldest change is forgotten.
+        self._jobs.pop(key, None)
         self._jobs[key] = job
+        if len(self._jobs) > MAX_KNOWN_JOBS:
+            del self._jobs[next(iter(self._jobs))]
         return True
 
 

@@ -498,8 +498,8 @@ def test_sdk_parses_errors(sdk: SdkClient) -> None:
     client = sdk.client
     assert catch_error(lambda: client.list_objects("none-1250000000")) == (404, "NoSuchBucket")
     assert catch_error(lambda: client.ci_create_media_pic_jobs(BUCKET, {"Tag": "Snapshot"})) == (
-        400,
-        "InvalidArgument",
+        501,
+        "NotImplemented",
     )
     assert catch_error(lambda: client.ci_list_media_jobs(BUCKET, Tag="PicProcess", Size=1000)) == (
         400,

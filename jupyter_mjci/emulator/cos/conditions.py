@@ -8,7 +8,7 @@ from email.utils import formatdate, parsedate_to_datetime
 
 from jupyter_mjci.emulator.cos.store import StoredObject
 from jupyter_mjci.emulator.http import Response
-from jupyter_mjci.emulator.xml import ErrorResponse
+from jupyter_mjci.emulator.xml import ErrorResponse, not_implemented
 
 STORED_HEADERS = (
     "cache-control",
@@ -17,6 +17,7 @@ STORED_HEADERS = (
     "content-language",
     "expires",
 )
+ENCRYPTION_HEADER = "x-cos-server-side-encryption"
 # by response-content-type, …
 OVERRIDABLE_HEADERS = ("content-type", *STORED_HEADERS)
 
@@ -35,7 +36,7 @@ def select_stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
     Some clients send headers without a value, which mean nothing;
     the official Java client spells a storage class "Standard_IA".
     """
-    stored = {}
+    stored = select_encryption(headers)
     storage_class = headers.get("x-cos-storage-class", "").upper()
     if storage_class not in ("", "STANDARD"):
         stored["x-cos-storage-class"] = storage_class
@@ -45,11 +46,30 @@ def select_stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return stored
 
 
-def replace_storage_class(
+def select_encryption(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the header that tells how an object is encrypted.
+
+    Only keys that COS itself holds (AES256): the answers of others
+    depend on a key that would have to be kept.
+
+    https://cloud.tencent.com/document/product/436/18145
+
+    Raises:
+        ErrorResponse: the key is the customer's, or KMS's
+    """
+    named = {name: value for name, value in headers.items() if ENCRYPTION_HEADER in name and value}
+    others = named.keys() - {ENCRYPTION_HEADER}
+    method = named.get(ENCRYPTION_HEADER, "AES256")
+    if others or method != "AES256":
+        raise not_implemented(min(others, default=f"{ENCRYPTION_HEADER}: {method}"))
+    return named
+
+
+def replace_storage_headers(
     headers: Mapping[str, str], new_headers: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return stored headers with the storage class of others: none for STANDARD."""
-    names = {"x-cos-storage-class"}
+    """Return stored headers with the storage class (none for STANDARD) and encryption of others."""
+    names = {"x-cos-storage-class", ENCRYPTION_HEADER}
     kept = {name: value for name, value in headers.items() if name not in names}
     return kept | {name: value for name, value in new_headers.items() if name in names}
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from jupyter_mjci.emulator.cos.grants import OWNER
-from jupyter_mjci.emulator.cos.requests import format_iso_time
+from jupyter_mjci.emulator.cos.requests import format_iso_time, parse_int_param
 from jupyter_mjci.emulator.cos.store import (
     MAX_CODE_POINT,
     Bucket,
     MultipartUpload,
     StoredObject,
 )
-from jupyter_mjci.emulator.xml import Element
+from jupyter_mjci.emulator.xml import Element, invalid_argument
+
+MAX_BUCKETS = 2000
+# Of GET Service: what `create-time` bounds.
+CREATION_RANGES = {"lt": operator.lt, "gt": operator.gt, "lte": operator.le, "gte": operator.ge}
 
 
 def list_page(
@@ -46,6 +51,49 @@ def list_page(
         else:
             contents.append(key)
     return contents, prefixes, ""
+
+
+def list_buckets_page(
+    buckets: Mapping[str, Bucket], params: Mapping[str, str], region: str
+) -> tuple[list[Bucket], str]:
+    """Return the buckets of one page, and the marker of the next ("" at the end).
+
+    https://cloud.tencent.com/document/product/436/8291
+
+    Args:
+        buckets: the account's buckets by name
+        params: region, tagkey and tagvalue, create-time and range,
+            max-keys and marker
+        region: the region of the host that is asked, "" for all
+
+    Raises:
+        ErrorResponse: a parameter is not valid
+    """
+    region = params.get("region", "") or region
+    tag, value = params.get("tagkey", ""), params.get("tagvalue", "")
+    since = parse_int_param(params, "create-time", 0, 0, 10**10)
+    is_created = CREATION_RANGES.get(params.get("range", ""))
+    if since and is_created is None:
+        raise invalid_argument(f"range is one of {', '.join(CREATION_RANGES)}.")
+    limit = parse_int_param(params, "max-keys", MAX_BUCKETS, 1, MAX_BUCKETS)
+    rows = [
+        bucket
+        for name, bucket in sorted(buckets.items())
+        if name > params.get("marker", "")
+        and region in ("", bucket.region)
+        and (not tag or bucket.tags.get(tag) == value)
+        and (not (since and is_created) or is_created(int(bucket.created), since))
+    ]
+    page = rows[:limit]
+    return page, page[-1].name if len(rows) > limit else ""
+
+
+def render_bucket(bucket: Bucket) -> Element:
+    return {
+        "Name": bucket.name,
+        "Location": bucket.region,
+        "CreationDate": format_iso_time(bucket.created),
+    }
 
 
 def render_object(key: str, stored_object: StoredObject) -> Element:

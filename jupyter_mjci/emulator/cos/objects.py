@@ -20,7 +20,8 @@ from jupyter_mjci.emulator.cos.conditions import (
     check_preconditions,
     parse_range,
     precondition_failed,
-    replace_storage_class,
+    replace_storage_headers,
+    select_encryption,
     select_stored_headers,
 )
 from jupyter_mjci.emulator.cos.cors import parse_rules, render_rules
@@ -34,8 +35,10 @@ from jupyter_mjci.emulator.cos.grants import (
 )
 from jupyter_mjci.emulator.cos.listings import (
     UPLOAD_LISTING_PARAMS,
+    list_buckets_page,
     list_page,
     list_uploads_page,
+    render_bucket,
     render_object,
     render_part,
     render_upload,
@@ -61,9 +64,7 @@ from jupyter_mjci.emulator.cos.requests import (
     check_tags,
     find_subresource,
     find_tagged,
-    format_iso_time,
     method_not_allowed,
-    not_implemented,
     parse_copy_source,
     parse_int_param,
     parse_tags,
@@ -97,6 +98,7 @@ from jupyter_mjci.emulator.xml import (
     get_text,
     invalid_argument,
     malformed_xml,
+    not_implemented,
     parse_xml,
 )
 
@@ -225,8 +227,8 @@ class ObjectPlane:
         source = self._get_copy_source(context)
         content_type = source.content_type
         new_headers = select_stored_headers(context.request.headers)
-        # the copy has its own storage class, in any case
-        headers = replace_storage_class(source.headers, new_headers)
+        # how it is stored is the copy's own, in any case
+        headers = replace_storage_headers(source.headers, new_headers)
         if context.get_header("x-cos-metadata-directive").lower() in REPLACE:
             content_type = context.get_header("content-type")
             headers = new_headers
@@ -326,7 +328,8 @@ class ObjectPlane:
             parse_grant_headers(context.request.headers),
         )
         content = {"Bucket": context.bucket.name, "Key": context.key, "UploadId": upload_id}
-        return xml_response("InitiateMultipartUploadResult", content)
+        headers = select_encryption(context.request.headers)
+        return xml_response("InitiateMultipartUploadResult", content, headers)
 
     def _get_upload(self, context: RequestContext) -> MultipartUpload:
         upload = context.bucket.uploads.get(context.params.get("uploadId", ""))
@@ -412,9 +415,11 @@ class ObjectPlane:
         numbers = [number for number in sorted(upload.parts) if number > marker]
         page = numbers[: min(limit, MAX_KEYS)]
         is_truncated = len(page) < len(numbers)
+        encoding, encode = select_encoding(params)
         content = {
             "Bucket": context.bucket.name,
-            "Key": upload.key,
+            **encoding,
+            "Key": encode(upload.key),
             "UploadId": upload.id,
             "Owner": OWNER,
             "Initiator": OWNER,
@@ -490,6 +495,7 @@ class ObjectPlane:
             "KeyMarker": encode(params["marker"]),
             "VersionIdMarker": params.get("version-id-marker", ""),
             "MaxKeys": limit,
+            "Delimiter": encode(params.get("delimiter", "")),
             "IsTruncated": bool(next_marker),
         }
         if next_marker:
@@ -619,17 +625,17 @@ class ObjectPlane:
         self.store.buckets[name] = Bucket(name, region, now, grants=grants)
         return Response(200, b"", {"Location": f"/{name}"})
 
-    def list_buckets(self) -> Response:
-        """`GET /` without a bucket: all buckets of the account."""
-        buckets = [
-            {
-                "Name": bucket.name,
-                "Location": bucket.region,
-                "CreationDate": format_iso_time(bucket.created),
-            }
-            for bucket in self.store.buckets.values()
-        ]
-        content = {"Owner": OWNER, "Buckets": {"Bucket": buckets}}
+    def list_buckets(self, params: Mapping[str, str], region: str) -> Response:
+        """`GET /` without a bucket: the account's buckets, of one region or of all."""
+        page, next_marker = list_buckets_page(self.store.buckets, params, region)
+        content: Element = {
+            "Owner": OWNER,
+            "Marker": params.get("marker", ""),
+            "IsTruncated": bool(next_marker),
+            "Buckets": {"Bucket": [render_bucket(bucket) for bucket in page]},
+        }
+        if next_marker:
+            content["NextMarker"] = next_marker
         return xml_response("ListAllMyBucketsResult", content)
 
 

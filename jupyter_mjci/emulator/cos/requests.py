@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote_plus
 
-from jupyter_mjci.emulator.cos.conditions import select_stored_headers
+from jupyter_mjci.emulator.cos.conditions import select_encryption, select_stored_headers
 from jupyter_mjci.emulator.cos.grants import parse_grant_headers
 from jupyter_mjci.emulator.cos.store import (
     Bucket,
@@ -77,12 +77,6 @@ def method_not_allowed() -> ErrorResponse:
     return ErrorResponse(405, "MethodNotAllowed", message)
 
 
-def not_implemented(name: str) -> ErrorResponse:
-    """Build the error for a function of the service that is not emulated."""
-    message = f"A header or parameter ({name}) implies a function that is not there."
-    return ErrorResponse(501, "NotImplemented", message)
-
-
 def find_subresource(context: RequestContext) -> str:
     """Return what a query asks for instead of the object or the listing, "" for these.
 
@@ -124,7 +118,7 @@ def parse_int_param(
     text = params.get(name, "")
     if not text:
         value = default
-    elif re.fullmatch(r"\d{1,9}", text, re.ASCII):
+    elif re.fullmatch(r"\d{1,10}", text, re.ASCII):
         value = int(text)
     else:
         raise invalid_argument(f"{name} is not a number.")
@@ -147,11 +141,21 @@ def parse_copy_source(header: str) -> tuple[str, str]:
     with contextlib.suppress(UnicodeError):
         header = header.encode("latin-1").decode()
     if "/" not in header.strip("/"):
-        header = unquote(header)
+        header = _split_encoded_source(header)
     header = re.sub(r"^(https?:)?/*", "", header)
     address, _, query = header.partition("?")
     params = dict(parse_qsl(query))
     return address, params.get("versionId", "")
+
+
+def _split_encoded_source(header: str) -> str:
+    """Return a copy source that is encoded as a whole, as the official PHP samples have it, with
+    nothing but its key encoded.
+    """
+    address, separator, version = unquote_plus(header).partition("?versionId=")
+    place = re.match(r"(https?:)?/*[^/]*/?", address)
+    start = place.end() if place else 0
+    return address[:start] + quote(address[start:]) + separator + version
 
 
 def parse_tags(header: str) -> dict[str, str]:
@@ -231,8 +235,12 @@ def read_uploaded_object(context: RequestContext) -> StoredObject:
 
 
 def build_checksum_headers(stored: StoredObject) -> dict[str, str]:
-    """Build the headers by which a client checks what arrived."""
-    return {"ETag": stored.etag, "x-cos-hash-crc64ecma": str(stored.crc64)}
+    """Build the headers by which a client checks what arrived, and how it is kept."""
+    return {
+        "ETag": stored.etag,
+        "x-cos-hash-crc64ecma": str(stored.crc64),
+        **select_encryption(stored.headers),
+    }
 
 
 def build_copy_response(root: str, stored: StoredObject) -> Response:

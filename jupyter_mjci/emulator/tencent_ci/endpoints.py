@@ -9,7 +9,7 @@ from jupyter_mjci.emulator.cos.requests import RequestContext
 from jupyter_mjci.emulator.tencent_ci.batches import Batch, Execution
 from jupyter_mjci.emulator.tencent_ci.jobs import JobFilter
 from jupyter_mjci.emulator.tencent_ci.params import split_list
-from jupyter_mjci.emulator.xml import Element, ErrorResponse, invalid_argument, require_text
+from jupyter_mjci.emulator.xml import Element, ErrorResponse, require_text
 
 Endpoint = Callable[[RequestContext], "Element | None"]
 # By method, the first part of the path, and whether an ID follows.
@@ -31,6 +31,11 @@ def not_found(what: str) -> ErrorResponse:
     return ErrorResponse(404, "ResourceNotFound", f"The {what} does not exist.")
 
 
+def not_served(what: str) -> ErrorResponse:
+    """Build the error for work of the service that is not emulated."""
+    return ErrorResponse(501, "NotImplemented", f"The {what} is not served here; PicProcess is.")
+
+
 def check_tag(request: Element) -> None:
     """Check that a request is about picture processing, the only work that is emulated.
 
@@ -39,7 +44,7 @@ def check_tag(request: Element) -> None:
     """
     tag = require_text(request, "Tag")
     if tag != "PicProcess":
-        raise invalid_argument(f"The Tag {tag!r} is not served here; PicProcess is.")
+        raise not_served(f"Tag {tag!r}")
 
 
 def find_by_ids(items: Mapping[str, Item], context: RequestContext) -> tuple[list[Item], list[str]]:

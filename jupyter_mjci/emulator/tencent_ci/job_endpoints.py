@@ -13,6 +13,7 @@ from jupyter_mjci.emulator.tencent_ci.endpoints import (
     check_tag,
     find_by_ids,
     not_found,
+    not_served,
 )
 from jupyter_mjci.emulator.tencent_ci.jobs import Jobs, JobSpec
 from jupyter_mjci.emulator.tencent_ci.params import (
@@ -151,8 +152,6 @@ class JobEndpoints:
     def parse_node_spec(self, workflow: Workflow, node: Element) -> JobSpec:
         """Parse what a node of a workflow does."""
         if get_text(node, "Type") != "PicProcess":
-            raise invalid_argument(
-                f"A node of type {get_text(node, 'Type')!r} is not served here; PicProcess is."
-            )
+            raise not_served(f"node type {get_text(node, 'Type')!r}")
         operation = find_element(node, "Operation")
         return self.parse_job_spec(workflow.bucket, operation, operation, {})

@@ -143,7 +143,7 @@ class QueueEndpoints:
             bucket
             for bucket in self.store.buckets.values()
             if service in bucket.bound_services
-            and bucket.region in regions
+            and ("All" in regions or bucket.region in regions)
             and (not names or bucket.name in names)
             and bucket.name.startswith(prefix)
         ]

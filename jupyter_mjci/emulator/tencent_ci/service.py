@@ -98,12 +98,15 @@ SECRET_ID = "AKIDsandbox0000000000000000000000000"
 SECRET_KEY = "sandboxSecretKey0000000000000000"
 
 # Services of Tencent CI that are not emulated: moderation, speech,
-# documents, files, datasets.
+# documents, files, datasets, films, faces, the binding by CI's own
+# page ("").
 UNSERVED_RESOURCES = frozenset(
     """
-    ai_jobs asr_jobs asrbucket asrqueue audio dataset datasetquery datasets doc_jobs
-    document file_bucket file_jobs file_queue image livecaption livevideo metainsight playKey report
-    text video virus webpage
+    ai_jobs asr_jobs asrbucket asrhotvocabtable asrqueue audio audit avinfo cibuckets
+    cisnapshot dataset datasetbinding datasetbindings datasetquery datasets deletekeyword
+    dnadb dnadb_files doc_jobs doccompare document FaceSearchBucket file_bucket file_jobs
+    file_queue filemeta getplaylist image ImageSearchBucket keyword livecaption livevideo
+    mediainfo metainsight playKey posterproduction report snapshot text video virus webpage
     """.split()  # noqa: SIM905
 )
 PIC_RESOURCES = frozenset(("jobs", "pic_jobs", "picqueue"))
@@ -149,7 +152,7 @@ def path_style_forbidden() -> ErrorResponse:
 
 def unknown_resource(resource: str) -> ErrorResponse:
     """Build the error for a path that leads nowhere here, or nowhere at all."""
-    if resource in UNSERVED_RESOURCES:
+    if not resource or resource in UNSERVED_RESOURCES:
         message = f"The service /{resource} is not emulated; picture jobs are."
         return ErrorResponse(501, "NotImplemented", message)
     return ErrorResponse(404, "ResourceNotFound", f"There is no resource /{resource}.")
@@ -320,7 +323,7 @@ class TencentCI:
         """Return what a client of S3 means that knows no names for buckets: `/bucket/key`."""
         name, _, key = path.removeprefix("/").partition("/")
         bucket = self.store.buckets.get(name)
-        region = bucket.region if bucket else self.default_location[1]
+        region = bucket.region if bucket else self.default_location[1] if name else ""
         return Target("cos", name, region, f"/{key}")
 
     def _get_cors_rules(self, target: Target) -> Sequence[CorsRule]:
@@ -401,7 +404,7 @@ class TencentCI:
         if request.method != "GET":
             raise method_not_allowed()
         if target.plane == "cos":
-            return self.object_plane.list_buckets()
+            return self.object_plane.list_buckets(params, target.region)
         if target.key not in BINDING_RESOURCES:
             raise unknown_resource(target.key)
         content = self.queue_endpoints.render_bindings(target.key, params, target.region)

@@ -7,14 +7,18 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import socket
 import struct
+import time
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 from xml.etree import ElementTree
 
 import pytest
 
+from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.http import Request
+from jupyter_mjci.emulator.server import LoopbackServer
 from tests.emulator.cos_client import (
     COS_HOST,
     CosClient,
@@ -60,6 +64,40 @@ def complete_upload(
         rows += f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
     body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>"
     return client.cos("POST", f"/{key}", {"uploadId": upload_id}, body, headers)
+
+
+# -- spelling
+
+
+def send_raw(server: LoopbackServer, method: str, headers: dict[str, str], body: bytes) -> str:
+    """Send a signed request for /a.txt; return the head of the answer as it was on the wire."""
+    keys = {"key_id": server.settings["secret_id"], "key": server.settings["secret_key"]}
+    now = int(time.time())
+    signed = {"host": COS_HOST, "content-length": str(len(body)), **headers}
+    signature = authorization(method, "/a.txt", {}, signed, f"{now - 60};{now + 600}", **keys)
+    lines = [f"{name}: {value}" for name, value in (signed | {"authorization": signature}).items()]
+    head = "\r\n".join([f"{method} /a.txt HTTP/1.1", *lines, "connection: close", "", ""])
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode() + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    return answer.partition(b"\r\n\r\n")[0].decode()
+
+
+def test_header_names_have_the_capitals_of_the_service() -> None:
+    """The official Java client looks for Date, Cache-Control, … by their exact letters."""
+    stored = {
+        "cache-control": "no-cache",
+        "content-disposition": "inline",
+        "expires": "0",
+        "x-cos-meta-title": "a",
+    }
+    with Sandbox() as sandbox, sandbox.serve() as server:
+        heads = [send_raw(server, "PUT", stored, TEXT), send_raw(server, "GET", {}, b"")]
+    names = [{line.partition(":")[0] for line in head.splitlines()[1:]} for head in heads]
+    assert {"Date", "ETag", "Content-Length"} < names[0]
+    assert {"Date", "Cache-Control", "Content-Disposition", "Expires", "Last-Modified"} < names[1]
+    assert "x-cos-meta-title" in names[1]
+    assert all(name.startswith("x-") for name in names[1] if name.islower())
 
 
 # -- checksums
@@ -243,6 +281,15 @@ def test_copy_source_is_read_in_any_form(client: CosClient, source: str) -> None
     assert client.cos("GET", "/copy.txt").body == b"found"
 
 
+@pytest.mark.parametrize("version", ["", "?versionId=null"])
+def test_copy_source_may_be_encoded_as_a_form(client: CosClient, version: str) -> None:
+    """As a whole, by urlencode(), as the samples of the official PHP client do."""
+    client.cos("PUT", "/a b+图&?#%20'.txt", None, b"found")
+    source = quote_plus(f"{COS_HOST}/a b+图&?#%20'.txt{version}")
+    client.cos("PUT", "/copy.txt", None, b"", {"x-cos-copy-source": source})
+    assert client.cos("GET", "/copy.txt").body == b"found"
+
+
 @pytest.mark.parametrize("key", ["100%25.txt", "a%2Fb.txt"])
 def test_copy_source_is_decoded_once(client: CosClient, key: str) -> None:
     """A key that holds an escape itself."""
@@ -295,6 +342,93 @@ def test_access_control_is_told(client: CosClient) -> None:
 def test_what_is_not_emulated_says_so(client: CosClient, path: str, flag: str) -> None:
     answer = client.cos("GET", path, {flag: ""})
     assert (answer.status, parse_response(answer)["Code"]) == (501, "NotImplemented")
+
+
+AES = {"x-cos-server-side-encryption": "AES256"}
+
+
+def test_encryption_by_the_service_is_told(client: CosClient) -> None:
+    """Of what was put, read, completed or copied; a copy has its own."""
+    source = {"x-cos-copy-source": f"{COS_HOST}/sse.txt"}
+    answers = [
+        client.cos("PUT", "/sse.txt", None, TEXT, AES),
+        client.cos("GET", "/sse.txt"),
+        client.cos("HEAD", "/sse.txt"),
+        client.cos("PUT", "/copy.txt", None, b"", source | AES),
+        client.cos("POST", "/big.bin", {"uploads": ""}, b"", AES),
+        complete_upload(client, "big.bin", [TEXT], AES),
+    ]
+    told = [answer.headers.get("x-cos-server-side-encryption") for answer in answers[:-1]]
+    assert told == ["AES256"] * 5
+    assert answers[-1].status == 200
+    client.cos("PUT", "/plain.txt", None, b"", source)
+    assert "x-cos-server-side-encryption" not in client.cos("HEAD", "/plain.txt").headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-cos-server-side-encryption": "cos/kms"},
+        {"x-cos-server-side-encryption-customer-algorithm": "AES256"},
+        {"x-cos-server-side-encryption-customer-key": "a2V5"},
+    ],
+)
+def test_encryption_by_other_keys_is_not_emulated(
+    client: CosClient, headers: dict[str, str]
+) -> None:
+    """Nothing is stored in the clear that was to be encrypted by the customer's key."""
+    answer = client.cos("PUT", "/sse.txt", None, TEXT, headers)
+    assert (answer.status, parse_response(answer)["Code"]) == (501, "NotImplemented")
+    assert client.cos("HEAD", "/sse.txt").status == 404
+
+
+SERVICE_HOST = "service.cos.myqcloud.com"
+
+
+def list_buckets(client: CosClient, host: str = SERVICE_HOST, **params: str) -> Any:
+    names = {name.replace("_", "-"): value for name, value in params.items()}
+    result = parse_response(client.request("GET", "/", names, host=host))
+    rows = to_list((result["Buckets"] or {}).get("Bucket", []))
+    return [row["Name"].partition("-")[0] for row in rows], result
+
+
+def test_buckets_are_listed_in_pages_and_by_region_tag_and_time(client: CosClient) -> None:
+    """The parameters of GET Service, as the official Go and Java clients send them."""
+    for name, region in (("b-1250000000", "ap-beijing"), ("c-1250000000", "ap-chongqing")):
+        host = f"{name}.cos.{region}.myqcloud.com"
+        assert client.request("PUT", "/", host=host).status == 200
+        body = (
+            f"<Tagging><TagSet><Tag><Key>k</Key><Value>{name[0]}</Value></Tag></TagSet></Tagging>"
+        )
+        assert client.request("PUT", "/", {"tagging": ""}, body, host=host).status == 200
+        client.clock.advance(10)
+    names, page = list_buckets(client, max_keys="2")
+    assert (names, page["IsTruncated"], page["NextMarker"]) == (
+        ["b", "c"],
+        "true",
+        "c-1250000000",
+    )
+    names, page = list_buckets(client, max_keys="2", marker=page["NextMarker"])
+    assert (names, page["IsTruncated"]) == (["demo"], "false")
+    assert list_buckets(client)[0] == ["b", "c", "demo"]
+    assert list_buckets(client, region="ap-beijing")[0] == ["b"]
+    assert list_buckets(client, "cos.ap-beijing.myqcloud.com")[0] == ["b"]
+    assert list_buckets(client, tagkey="k", tagvalue="c")[0] == ["c"]
+    now = str(int(client.clock.now()) - 5)
+    assert list_buckets(client, create_time=now, range="lt")[0] == ["b", "c", "demo"]
+    assert list_buckets(client, create_time=now, range="gt")[0] == []
+    refused = client.request("GET", "/", {"create-time": now, "range": "eq"}, host=SERVICE_HOST)
+    assert (refused.status, parse_response(refused)["Code"]) == (400, "InvalidArgument")
+
+
+def test_listings_repeat_the_delimiter_and_encode_the_key(client: CosClient) -> None:
+    """A listing of versions, and the parts of an upload."""
+    params = {"versions": "", "delimiter": "/", "encoding-type": "url"}
+    assert parse_response(client.cos("GET", "/", params))["Delimiter"] == "/"
+    upload_id = start_upload(client, "图 1.bin")
+    params = {"uploadId": upload_id, "encoding-type": "url"}
+    parts = parse_response(client.cos("GET", "/图 1.bin", params))
+    assert (parts["EncodingType"], parts["Key"]) == ("url", "%E5%9B%BE%201.bin")
 
 
 @pytest.mark.parametrize("delimiter", ["", "/"])

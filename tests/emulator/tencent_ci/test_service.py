@@ -187,7 +187,6 @@ BAD_JOBS = {
             "ProcessRule",
         )
     },
-    "another tag": GOOD.replace("PicProcess</Tag>", "Snapshot</Tag>"),
     "both template and rule": GOOD.replace(
         "<PicProcess>", f"<TemplateId>{SAMPLE_TEMPLATE}</TemplateId><PicProcess>"
     ),
@@ -598,12 +597,46 @@ def test_template_life_cycle(client: CosClient) -> None:
         template_xml("a b"),
         template_xml("x" * 65),
         template_xml("x", ""),
-        template_xml("x").replace("PicProcess</Tag>", "Snapshot</Tag>"),
     ],
 )
 def test_template_without_name_or_rule_is_refused(client: CosClient, body: str) -> None:
     """400 InvalidArgument."""
     assert parse_error(client.request("POST", "/template", body=body)) == (400, "InvalidArgument")
+
+
+# What the official Go, Java and PHP SDKs send, and is not emulated.
+UNSERVED_REQUESTS = [
+    ("POST", "/jobs", GOOD.replace("PicProcess</Tag>", "Transcode</Tag>")),
+    ("POST", "/pic_jobs", GOOD.replace("PicProcess</Tag>", "PosterProduction</Tag>")),
+    ("POST", "/template", template_xml("x").replace("PicProcess</Tag>", "Snapshot</Tag>")),
+    ("POST", "/mediainfo", "<Request><Input><Object>a.mp4</Object></Input></Request>"),
+    ("POST", "/avinfo", "<Request><Input><Object>a.mp4</Object></Input></Request>"),
+    ("POST", "/cisnapshot", "<Request><Input><Object>a.mp4</Object></Input></Request>"),
+    ("GET", "/cibuckets", ""),
+    ("GET", "/doc_jobs/d1", ""),
+    ("GET", "/audit/textlib", ""),
+    ("PUT", "/asrhotvocabtable", "<Request><TableId>t</TableId></Request>"),
+    ("GET", "/posterproduction/template", ""),
+    ("POST", "/ImageSearchBucket", "<Request><MaxCapacity>10</MaxCapacity></Request>"),
+    ("PUT", "/", ""),  # CI is bound, and asked whether it is
+    ("GET", "/", ""),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), UNSERVED_REQUESTS)
+def test_function_that_is_not_emulated_says_so(
+    client: CosClient, method: str, path: str, body: str
+) -> None:
+    """501 NotImplemented: the request is right, only not served here."""
+    assert parse_error(client.request(method, path, body=body)) == (501, "NotImplemented")
+    assert client.jobs() == []
+
+
+@pytest.mark.parametrize("regions", ["All", "ap-chongqing", "ap-beijing,All"])
+def test_bindings_of_all_regions_are_listed(client: CosClient, regions: str) -> None:
+    """`regions=All`, as the samples of the official Go client have it."""
+    result = parse_response(client.request("GET", "/picbucket", {"regions": regions}))
+    assert result["PicBucketList"]["BucketId"] == BUCKET
 
 
 def test_documented_example_ids_exist() -> None:
@@ -1233,7 +1266,6 @@ def test_alternative_host_names_are_accepted(client: CosClient, host: str) -> No
         ("PATCH", "/jobs", (405, "MethodNotAllowed")),
         ("POST", "/jobs/cx", (405, "MethodNotAllowed")),
         ("GET", "/nothing", (404, "ResourceNotFound")),
-        ("GET", "/", (404, "ResourceNotFound")),
     ],
 )
 def test_unknown_resource_or_method_is_refused(
