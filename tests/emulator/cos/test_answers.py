@@ -344,6 +344,25 @@ def test_what_is_not_emulated_says_so(client: CosClient, path: str, flag: str) -
     assert (answer.status, parse_response(answer)["Code"]) == (501, "NotImplemented")
 
 
+UNSERVED_RULES = [
+    "watermark/3/type/3/text/eA",
+    "imageMogr2/thumbnail/!50p|watermark/4/type/3/text/eA",
+    "ci-process=GoodsMatting&center-layout=1&padding-layout=500x500",
+    "QRcode/cover/1",
+]
+
+
+@pytest.mark.parametrize("rule", UNSERVED_RULES)
+def test_function_among_pic_operations_that_is_not_emulated_says_so(
+    client: CosClient, rule: str
+) -> None:
+    """Rules of the official Go and PHP samples: right, only not served here."""
+    operations = json.dumps({"rules": [{"fileid": "o.png", "rule": rule}]})
+    for method, params in (("PUT", None), ("POST", {"image_process": ""})):
+        answer = client.cos(method, "/in/a.png", params, PICTURE, {"Pic-Operations": operations})
+        assert (answer.status, parse_response(answer)["Code"]) == (501, "NotImplemented")
+
+
 AES = {"x-cos-server-side-encryption": "AES256"}
 
 
