@@ -310,7 +310,8 @@ def decode_upright(content: bytes) -> Image.Image:
     with _quiet_pillow():
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-    return image
+    # Without the file and its other frames, and without a copy.
+    return image._new(image.im)
 
 
 def to_rgb(image: Image.Image, highest: float | None = None) -> Image.Image:

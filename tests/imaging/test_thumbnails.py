@@ -19,6 +19,7 @@ from jupyter_mjci.imaging.picture_check import prepare_picture
 from jupyter_mjci.imaging.thumbnails import (
     MAX_THUMBNAIL_BYTES,
     ImageHeader,
+    decode_upright,
     encode_image,
     identify,
     make_thumbnail,
@@ -183,3 +184,10 @@ def test_webp_that_takes_too_much_memory_is_refused() -> None:
         make_thumbnail(content)
     with pytest.raises(InvalidRequest, match="too many pixels"):
         prepare_picture(content)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+def test_decoded_animation_is_its_first_frame_alone(format: str) -> None:
+    image = decode_upright(make_animation(format))
+    assert getattr(image, "n_frames", 1) == 1
+    assert image.convert("RGB").getpixel((5, 5))[0] > 250  # type: ignore[index]
