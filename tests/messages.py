@@ -17,10 +17,16 @@ from babel.messages.pofile import read_po
 import jupyter_mjci
 from jupyter_mjci.client.translation import DOMAIN, FOLDER, LANGUAGES
 from jupyter_mjci.imaging.rule_syntax import OPERATIONS
-from jupyter_mjci.notebook.panels.midjourney import FORM_LABELS
-from jupyter_mjci.notebook.panels.rule_editor import JSON_OPERATIONS, format_title
+from jupyter_mjci.notebook.panels.controls import BASE64_SUFFIX
+from jupyter_mjci.notebook.panels.midjourney import FLAG_LABELS, FORM_LABELS
+from jupyter_mjci.notebook.panels.rule_editor import (
+    JSON_OPERATIONS,
+    format_title,
+    summarize_operation,
+)
 from jupyter_mjci.notebook.panels.widgets import label_parameter
-from jupyter_mjci.notebook.params import parse_signature
+from jupyter_mjci.notebook.params import get_summary, parse_signature
+from jupyter_mjci.services.midjourney.prompt_flags import FLAGS_BY_NAME
 
 PACKAGE = FOLDER.parent
 # Which arguments of a call are shown: a label and a tooltip.
@@ -45,7 +51,7 @@ def find_messages() -> set[str]:
 
 
 def find_labels() -> set[str]:
-    """Return the labels of forms that are made of names: of parameters, rules and their values."""
+    """Return labels and help of forms: of builders, their parameters, flags, rules and theirs."""
     with jupyter_mjci.sandbox() as session:
         builders = [getattr(session.mj, name) for name in FORM_LABELS]
         params = [
@@ -54,10 +60,17 @@ def find_labels() -> set[str]:
             for param in parse_signature(builder)
         ]
     operations = [each for name, each in OPERATIONS.items() if name not in JSON_OPERATIONS]
+    rule_params = [param for each in operations for param in each.parameters]
+    named = (*params, *rule_params)
     return {
-        *(label_parameter(param.name) for param in params),
+        *map(get_summary, builders),
+        *(label_parameter(param.name) for param in named),
+        *(param.help.removeprefix("1: ") for param in named),
+        *(FLAGS_BY_NAME[name].help for name in FLAG_LABELS),
         *(format_title(each.name) for each in operations),
-        *(label_parameter(param.name) for each in operations for param in each.parameters),
+        *(each.help for each in operations),
+        *map(summarize_operation, operations),
+        *(param.expected.removesuffix(BASE64_SUFFIX) for param in rule_params if param.encoded),
     }
 
 

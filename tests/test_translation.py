@@ -15,9 +15,11 @@ import jupyter_mjci
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.translation import LANGUAGES, load_catalogue, set_language, translate
 from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.notebook.batch_cards import BatchSummary, summary_html, summary_text
 from jupyter_mjci.notebook.card_actions import list_actions
 from jupyter_mjci.notebook.cards import STATUS_LABELS, card_html, card_text
 from jupyter_mjci.notebook.panels import list_panel_kinds, page_language
+from jupyter_mjci.notebook.panels.midjourney import FORM_LABELS
 from jupyter_mjci.notebook.panels.subshells import walk_widgets
 from jupyter_mjci.session import Session
 from tests import messages
@@ -77,17 +79,22 @@ def test_every_button_of_the_proxy_has_a_chinese_name(session: Session) -> None:
 # columns of frames, names of zones.
 NAMES = re.compile(
     r"[\W\d]*$|[A-Z_]+|[UV]\d|service|action|origin|account|queue|rule|bucket|reason|fast|relax|turbo|Url|high|low"
-    r"|vid[\w.]+|Kafka|Midjourney|Tencent CI|(north|south|center)?(east|west)?|\d+:\d+|[\w-]+/"
+    r"|vid[\w.]+( or vid[\w.]+)?"
+    r"|[^a-z]*<.*>.*|Kafka|Midjourney|Tencent CI|(north|south|center)?(east|west)?|\d+:\d+|[\w-]+/"
 )
 
 
+TEXT_TRAITS = ("description", "tooltip", "placeholder")
+
+
 @pytest.mark.parametrize("kind", list_panel_kinds())
-def test_labels_of_panels_are_chinese(session: Session, kind: str) -> None:
+def test_labels_and_help_of_panels_are_chinese(session: Session, kind: str) -> None:
     """Of every field, also of those that are folded away, and of what can be chosen."""
     job = session.follow(session.mj.imagine("a red fox")).run()
     panel: Any = jupyter_mjci.panel(kind, session=session)
     if kind == "mj":
-        panel.task.value = "video"
+        for name in FORM_LABELS:
+            panel.task.value = name
         panel._add_card(job, "Imagine")
     if kind == "ci":
         panel.rule.value = "imageMogr2/thumbnail/600x/blur/8x5|watermark/2/text/bWpjaQ"
@@ -96,9 +103,7 @@ def test_labels_of_panels_are_chinese(session: Session, kind: str) -> None:
     for widget in walk_widgets(panel):
         if not isinstance(widget, W.Combobox):
             labels += getattr(widget, "_options_labels", ())
-        # A switch of a rule is named by what it does.
-        if not isinstance(widget, W.Checkbox):
-            labels.append(getattr(widget, "description", ""))
+        labels += [getattr(widget, name, None) or "" for name in TEXT_TRAITS]
     panel.close()
     english = {label for label in labels if label.isascii() and not NAMES.fullmatch(label)}
     assert not english, english
@@ -117,6 +122,14 @@ def test_panels_show_chinese_buttons(session: Session, kind: str) -> None:
     # The bucket's folders and keys may be listed by now.
     own = [label for label in labels if "/" not in label and "." not in label]
     assert [label for label in own if label.isascii()] == []
+
+
+def test_counts_of_batch_cards_are_chinese() -> None:
+    """But not the plain text."""
+    set_language("zh")
+    summary = BatchSummary("foxes", {Status.SUCCEEDED: 2, Status.FAILED: 1})
+    assert "3 个任务, 2 成功, 1 失败" in summary_html(summary)
+    assert summary_text(summary) == "foxes: 3 jobs, 2 succeeded, 1 failed"
 
 
 def test_data_and_text_for_programs_stay_english() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jupyter_mjci.client.job import Status
+from jupyter_mjci.client.translation import translate
 from jupyter_mjci.errors import sanitize
 from jupyter_mjci.notebook.card_style import render_element
 from jupyter_mjci.notebook.cards import (
@@ -50,7 +51,7 @@ class BatchSummary:
 
 def summary_html(summary: BatchSummary) -> str:
     """Return a batch as a card."""
-    counts = summary_counts(summary)
+    counts = summary_counts(summary, translate)
     color = _get_color_status(summary)
     head = f"<b>{escape_text(summary.title)}</b> {badge_html(color, counts)}"
     parts = [render_element("div", head, "mjci-job-head")]
@@ -76,13 +77,14 @@ def summary_line(summary: BatchSummary, width: int = 24) -> str:
     return f"{sanitize(summary.title)}: {summary_counts(summary)} {bar}"
 
 
-def summary_counts(summary: BatchSummary) -> str:
-    """Return "3 jobs, 2 succeeded, 1 failed"."""
+def summary_counts(summary: BatchSummary, translate: Callable[[str], str] = str) -> str:
+    """Return "3 jobs, 2 succeeded, 1 failed"; with `translate` for a reader."""
     total = sum(summary.counts.values())
-    parts = ["1 job" if total == 1 else f"{total:,} jobs"]
+    text = translate("1 job") if total == 1 else translate("{count} jobs")
+    parts = [text.format(count=f"{total:,}")]
     for status in Status:
         if summary.counts.get(status):
-            parts.append(f"{summary.counts[status]:,} {STATUS_LABELS[status]}")
+            parts.append(f"{summary.counts[status]:,} {translate(STATUS_LABELS[status])}")
     return ", ".join(parts)
 
 

@@ -109,7 +109,8 @@ def _list_reuse(job: Job) -> Iterable[CardAction]:
     service = find_service(job.service)
     line = service.get_command(job) if service else ""
     if line:
-        yield CardAction("reuse", "Use again", f"New cell: {line}", partial(_insert_line, line))
+        tooltip = translate("New cell: {line}").format(line=line)
+        yield CardAction("reuse", "Use again", tooltip, partial(_insert_line, line))
 
 
 async def _insert_line(line: str, _: Session, job: Job) -> Answer:

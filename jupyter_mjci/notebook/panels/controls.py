@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # a longer range has a number field instead of a slider
 MAX_SLIDER_RANGE = 1000
 FREE_TEXT_LABEL = mark("as text")
+# what a field takes as plain text
+BASE64_SUFFIX = ", in URL-safe base64"
 
 
 class Control:
@@ -83,7 +85,7 @@ class Control:
 
     def describe(self) -> dict[str, str]:
         """Return the description and tooltip of the main widget."""
-        return {"description": self.format_label(), "tooltip": self.parameter.help}
+        return {"description": self.format_label(), "tooltip": translate(self.parameter.help)}
 
     def observe(self, *widgets: W.Widget) -> Sequence[W.Widget]:
         """Report changes of the widgets' values; returns the widgets."""
@@ -96,8 +98,8 @@ class TextControl(Control):
     """Free text."""
 
     def build(self) -> Sequence[W.Widget]:
-        expected = self.parameter.expected.removesuffix(", in URL-safe base64")
-        self.widget = W.Text(**self.describe(), placeholder=expected)
+        expected = self.parameter.expected.removesuffix(BASE64_SUFFIX)
+        self.widget = W.Text(**self.describe(), placeholder=translate(expected))
         return self.observe(self.widget)
 
     def get_text(self) -> str:
@@ -144,7 +146,7 @@ class SwitchControl(TextControl):
     """0 or 1."""
 
     def build(self) -> Sequence[W.Widget]:
-        label = self.parameter.help.removeprefix("1: ")
+        label = translate(self.parameter.help.removeprefix("1: "))
         self.widget = W.Checkbox(description=label, tooltip=label, indent=False)
         if self.is_key:
             self.widget.description = self.format_label()

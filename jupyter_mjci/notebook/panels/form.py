@@ -43,11 +43,12 @@ def build_field(param: Param) -> Field | None:
 
 
 def _describe(param: Param) -> dict[str, str]:
-    return {"description": translate(label_parameter(param.name)), "tooltip": param.help}
+    label = label_parameter(param.name)
+    return {"description": translate(label), "tooltip": translate(param.help)}
 
 
 def _build_text(param: Param) -> Field:
-    widget = W.Text(**_describe(param), placeholder=param.help, layout=FULL_WIDTH)
+    widget = W.Text(**_describe(param), placeholder=translate(param.help), layout=FULL_WIDTH)
 
     def read() -> object:
         text = widget.value.strip()
@@ -66,7 +67,10 @@ def build_text_area(param: Param, *, placeholder: str = "", tall: bool = False) 
         tall: put the label above the field
     """
     widget = W.Textarea(
-        **_describe(param), placeholder=placeholder or param.help, rows=2, layout=FULL_WIDTH
+        **_describe(param),
+        placeholder=translate(placeholder or param.help),
+        rows=2,
+        layout=FULL_WIDTH,
     )
     if tall:
         widget.add_class("mjci-tall")
@@ -76,7 +80,10 @@ def build_text_area(param: Param, *, placeholder: str = "", tall: bool = False) 
 def build_combobox(param: Param, options: Iterable[str]) -> Field:
     """Build a text field that suggests values."""
     widget = W.Combobox(
-        **_describe(param), placeholder=param.help, options=tuple(options), layout=FULL_WIDTH
+        **_describe(param),
+        placeholder=translate(param.help),
+        options=tuple(options),
+        layout=FULL_WIDTH,
     )
     return Field(param, widget, lambda: widget.value.strip() or None)
 
@@ -112,7 +119,10 @@ class PictureField(W.HBox):  # type: ignore[misc]
             layout={"flex": "1 1 18em", "width": "auto"},
         )
         self.upload = W.FileUpload(
-            description="Upload", accept="image/*", multiple=self._takes_several, tooltip=param.help
+            description="Upload",
+            accept="image/*",
+            multiple=self._takes_several,
+            tooltip=translate(param.help),
         )
         super().__init__([self.names, self.upload])
         self.add_class("mjci-row")

@@ -154,7 +154,7 @@ class Gallery:
     def _build_tile(self, job: Job) -> Tile:
         action = job.action.capitalize()
         label = f"{action}: {job.subject}" if job.subject else f"{action} {job.id}"
-        tooltip = f"Open {job.id}: {job.subject}"
+        tooltip = translate("Open {name}").format(name=f"{job.id}: {job.subject}")
         button = self.panel.build_button(label, tooltip, partial(self._open, job))
         fetch = partial(self.panel.session.picture, job) if job.outputs else None
         return Tile(cards.status_html(job), button, fetch, job.id)

@@ -145,14 +145,16 @@ class JobList:
         build = self.panel.build_button
         buttons = []
         if job.status is Status.SUCCEEDED:
-            buttons.append(
-                build("Picture", f"Show the result of {job.id}", partial(self._open, job))
-            )
+            tooltip = translate("Show the result of {job}").format(job=job.id)
+            buttons.append(build("Picture", tooltip, partial(self._open, job)))
         if job.status.is_active:
-            buttons.append(build("Watch", f"Follow {job.id}", partial(self._open, job)))
-            buttons.append(build("Cancel", f"Cancel {job.id}", partial(self._cancel, job)))
+            tooltip = translate("Follow {job}").format(job=job.id)
+            buttons.append(build("Watch", tooltip, partial(self._open, job)))
+            tooltip = translate("Cancel {job}").format(job=job.id)
+            buttons.append(build("Cancel", tooltip, partial(self._cancel, job)))
         if job.status.is_terminal:
-            buttons.append(build("Retry", f"Submit {job.id} again", partial(self._retry, job)))
+            tooltip = translate("Submit {job} again").format(job=job.id)
+            buttons.append(build("Retry", tooltip, partial(self._retry, job)))
         label = W.HTML(_render_job(job)).add_class("mjci-grow")
         return build_row(label, *buttons, css_class="mjci-quiet").add_class("mjci-job-row")
 

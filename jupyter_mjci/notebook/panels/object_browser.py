@@ -144,7 +144,9 @@ class ObjectBrowser:
         return buttons
 
     def _build_folder_button(self, name: str, path: str, icon: str) -> W.Widget:
-        tooltip = f"Open {path or 'the whole bucket'}"
+        tooltip = translate("Open the whole bucket")
+        if path:
+            tooltip = translate("Open {name}").format(name=path)
         button = self.panel.build_button(name, tooltip, partial(self._open_folder, path), icon=icon)
         # It reads and sets the prefix: its click must not
         # overtake what was typed there.

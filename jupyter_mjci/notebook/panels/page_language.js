@@ -6,7 +6,11 @@ const ROOTS = ".mjci-panel, .mjci-job, .mjci-viewer";
 const KEPT = "code, pre, th, [contenteditable], .mjci-job-subject, .mjci-job-why, .mjci-viewer-title";
 const ATTRIBUTES = ["title", "placeholder", "aria-label"];
 // Between the parts of a text that are translated each by itself.
-const SEPARATOR = /(, | · |: ?|:$| ?\d[\d.,]*%?)/;
+const SEPARATOR = /(, | · |: )/;
+// A word with a number: "2 failed", "running 42%".
+const COUNTED = /^([\d.,]+ )?(\D+?)( [\d.,]+%?)?$/;
+// What stands for a number in a message. Messages with other names are looked for in tooltips only, where no person's text is.
+const NUMBERS = new Set(["{}", "{count}", "{first}", "{last}"]);
 
 // The first of the browser's languages that is not English; a person who reads English is shown English.
 function findLanguage() {
@@ -19,54 +23,62 @@ const escapeExpression = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
 // "{first}–{last} of {count} jobs" as an expression with a group for each name.
 function buildPattern([text, translation]) {
-  const names = [];
+  const names = text.match(/\{\w*\}/g);
   const source = text.split(/(\{\w*\})/).map((part, index) => {
     if (index % 2 === 0) return escapeExpression(part);
-    names.push(part);
-    return "(.+?)";
+    return NUMBERS.has(part) ? "([\\d.,]+)" : "(.+)";
   });
   return { expression: new RegExp(`^${source.join("")}$`), names, translation };
 }
 
-function buildTranslator(messages) {
-  const known = new Map(Object.entries(messages));
-  const patterns = [...known].filter(([text]) => /\{\w*\}/.test(text)).map(buildPattern);
-
-  function fillPattern(text) {
-    for (const { expression, names, translation } of patterns) {
-      const match = expression.exec(text);
-      if (match) return names.reduce((filled, name, index) => filled.replace(name, () => match[index + 1]), translation);
-    }
-    return null;
+function fillPattern(patterns, text) {
+  for (const { expression, names, translation } of patterns) {
+    const match = expression.exec(text);
+    if (match) return names.reduce((filled, name, index) => filled.replace(name, () => match[index + 1]), translation);
   }
-
-  function translateParts(text) {
-    const parts = text.split(SEPARATOR);
-    const words = parts.filter((part, index) => index % 2 === 0 && part);
-    if (parts.length === 1 || !words.length || !words.every((word) => known.has(word))) return null;
-    return parts.map((part, index) => (index % 2 === 0 && part ? known.get(part) : part)).join("");
-  }
-
-  return (text) => {
-    const trimmed = text.trim();
-    if (!/[A-Za-z]/.test(trimmed)) return text;
-    const found = known.get(trimmed) ?? fillPattern(trimmed) ?? translateParts(trimmed);
-    return found ? text.replace(trimmed, () => found) : text;
-  };
+  return null;
 }
 
-function translateRoot(root, translate, language) {
+// Two functions: of a text, and of a tooltip.
+function buildTranslators(messages) {
+  const known = new Map(Object.entries(messages));
+  const patterns = [...known].filter(([text]) => /\{\w*\}/.test(text)).map(buildPattern);
+  const numbered = patterns.filter(({ names }) => names.every((name) => NUMBERS.has(name)));
+
+  function translatePart(text) {
+    if (!/[A-Za-z]/.test(text)) return text;
+    const [, before = "", word, after = ""] = COUNTED.exec(text) ?? [];
+    const found = known.get(text) ?? fillPattern(numbered, text);
+    return found ?? (known.has(word) ? `${before}${known.get(word)}${after}` : null);
+  }
+
+  function translateText(text) {
+    const whole = translatePart(text);
+    if (whole !== null) return whole;
+    const parts = text.split(SEPARATOR).map(translatePart);
+    return parts.includes(null) ? null : parts.join("");
+  }
+
+  const build = (find) => (text) => {
+    const trimmed = text.trim();
+    const found = /[A-Za-z]/.test(trimmed) ? find(trimmed) : null;
+    return found ? text.replace(trimmed, () => found) : text;
+  };
+  return [build(translateText), build((text) => translateText(text) ?? fillPattern(patterns, text))];
+}
+
+function translateRoot(root, [translateText, translateTooltip], language) {
   const isKept = (element) => element.closest(KEPT) !== null;
   const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const node = texts.currentNode;
-    const text = translate(node.data);
+    const text = translateText(node.data);
     if (text !== node.data && !isKept(node.parentElement)) node.data = text;
   }
   for (const element of root.querySelectorAll(ATTRIBUTES.map((name) => `[${name}]`).join())) {
     for (const name of ATTRIBUTES) {
       const old = element.getAttribute(name);
-      const text = old && translate(old);
+      const text = old && translateTooltip(old);
       if (text !== old) element.setAttribute(name, text);
     }
   }
@@ -76,14 +88,14 @@ function translateRoot(root, translate, language) {
 function initialize({ model }) {
   const language = findLanguage();
   if (!language) return;
-  let translate = null;
+  let translators = null;
   const update = () => {
-    if (!translate || !model.get("is_enabled")) return;
-    for (const root of document.querySelectorAll(ROOTS)) translateRoot(root, translate, language);
+    if (!translators || !model.get("is_enabled")) return;
+    for (const root of document.querySelectorAll(ROOTS)) translateRoot(root, translators, language);
   };
   const page = watchPage(update);
   const onCatalogue = ({ messages }) => {
-    translate = buildTranslator(messages);
+    translators = buildTranslators(messages);
     page.schedule();
   };
   model.on("msg:custom", onCatalogue);

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import ipywidgets as W
 
-from jupyter_mjci.client.translation import translate
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.controls import Control, TemplatedControl, build_control
@@ -83,6 +83,11 @@ def format_title(name: str) -> str:
     return TITLES.get(name) or name.rpartition("/")[2].replace("-", " ").capitalize()
 
 
+def summarize_operation(spec: OperationSpec) -> str:
+    """Return the first half of an operation's help."""
+    return spec.help.partition(";")[0]
+
+
 class Source(NamedTuple):
     """An operation as it was typed, and its blocks; an imageMogr2 has one for each step."""
 
@@ -121,18 +126,18 @@ class Block:
     def _build_header(self, editor: RuleEditor) -> W.Widget:
         spec = self.operation
         title = f"<b>{cards.escape_text(translate(format_title(spec.name)))}</b>"
-        help_text = f'<span class="mjci-faint">{cards.escape_text(spec.help)}</span>'
+        help_text = f'<span class="mjci-faint">{cards.escape_text(translate(spec.help))}</span>'
         label = W.HTML(f"{title} {help_text}").add_class("mjci-grow")
         actions = (
-            ("↑", "Earlier", partial(editor.move_block, self, -1)),
-            ("↓", "Later", partial(editor.move_block, self, 1)),
-            ("✕", "Remove this step", partial(editor.remove_block, self)),
+            ("↑", mark("Earlier: {rule}"), partial(editor.move_block, self, -1)),
+            ("↓", mark("Later: {rule}"), partial(editor.move_block, self, 1)),
+            ("✕", mark("Remove this step: {rule}"), partial(editor.remove_block, self)),
         )
         buttons = [self._build_button(*action) for action in actions]
         return build_row(label, *buttons, css_class="mjci-quiet")
 
     def _build_button(self, icon: str, tooltip: str, action: Callable[[], None]) -> W.Widget:
-        button = build_button(icon, f"{tooltip}: {self.operation.name}")
+        button = build_button(icon, translate(tooltip).format(rule=self.operation.name))
         button.on_click(lambda _: action())
         return button
 
@@ -146,9 +151,8 @@ class Block:
         if not primary or not others or len(controls) <= MAX_UNFOLDED:
             return [_build_control_row(controls)]
         folded = _build_control_row(others)
-        toggle = W.ToggleButton(
-            description="More", icon="chevron-down", tooltip=f"More of {self.operation.name}"
-        )
+        tooltip = translate("More of {rule}").format(rule=self.operation.name)
+        toggle = W.ToggleButton(description="More", icon="chevron-down", tooltip=tooltip)
         link_toggle(toggle, folded)
         return [_build_control_row(primary, toggle), folded]
 
@@ -241,9 +245,8 @@ class RuleEditor:
         options = []
         for name, spec in self.engine.OPERATIONS.items():
             if name not in JSON_OPERATIONS:
-                options.append(
-                    (f"{translate(format_title(name))} · {spec.help.partition(';')[0]}", name)
-                )
+                summary = translate(summarize_operation(spec))
+                options.append((f"{translate(format_title(name))} · {summary}", name))
         return options
 
     # --- from the text to the blocks ---

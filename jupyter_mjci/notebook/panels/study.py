@@ -10,6 +10,7 @@ import anyio.to_thread
 import ipywidgets as W
 
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.translation import translate
 from jupyter_mjci.jobs.study import Study
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.panels import html
@@ -79,7 +80,8 @@ class StudyPanel(Panel):
 
     def _build_tile(self, row: dict[str, Any], job: Job) -> Tile:
         label = ", ".join(str(value) for name, value in row.items() if name != "repeat")
-        button = self.build_button(label, f"Open {job.id}: {label}", partial(self._open, job))
+        tooltip = translate("Open {name}").format(name=f"{job.id}: {label}")
+        button = self.build_button(label, tooltip, partial(self._open, job))
         button.disabled = not job.id
         fetch = partial(self.session.picture, job) if job.outputs else None
         return Tile(cards.status_html(job), button, fetch, job.id)

@@ -139,7 +139,7 @@ class CIPanel(Panel):
         return build_row(W.Label(translate("Add an example")), *buttons, css_class="mjci-quiet")
 
     def _build_example_button(self, name: str, rule: str) -> W.Widget:
-        button = build_button(name, f"Add {rule}")
+        button = build_button(name, translate("Add {rule}").format(rule=rule))
         button.on_click(lambda _: self.editor.add_rule(rule))
         return button
 
