@@ -10,6 +10,7 @@ import pytest
 from jupyter_mjci.client.interpolation import escape_toml, escape_xml, interpolate
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.notebook import line_parser
 from jupyter_mjci.notebook.job_body import parse_body
 from jupyter_mjci.notebook.line_parser import (
     BATCH_OPTIONS,
@@ -269,3 +270,11 @@ def test_body_without_rule_is_rejected_by_the_builder() -> None:
     request: Any = parse_body('input = "a"\noutput = "o"', {})
     with pytest.raises(InvalidRequest, match="needs a rule"):
         request.build_call(CI)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [('"', '"'), ("'a", "'a"), ("'a\"", "'a\""), ('""', ""), ("'a b'", "a b"), ("", "")],
+)
+def test_only_a_pair_of_quotes_is_removed(value: str, expected: str) -> None:
+    assert line_parser._unquote(value) == expected
