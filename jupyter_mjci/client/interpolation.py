@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from xml.sax.saxutils import escape as xml_escape
@@ -55,6 +56,32 @@ def interpolate(
     return PLACEHOLDER.sub(replace, text)
 
 
+def check_unfilled(text: str, namespace: Mapping[str, object]) -> None:
+    """Refuse `{name}`, `$name` and `${name}` of a variable, which are not filled in, and lists.
+
+    Args:
+        text: the text before interpolation
+        namespace: the variables by name
+
+    Raises:
+        InvalidRequest: says how to write it.
+    """
+    for match in _OTHER_PLACEHOLDER.finditer(text):
+        name = match[1] or match[2]
+        if name in namespace:
+            raise InvalidRequest(
+                f"{match[0]} is sent as it is, though there is a variable {name!r}.",
+                hint=f"Write {{{{{name}}}}} for its value. To send it as it is: --as-is.",
+            )
+    for match in PLACEHOLDER.finditer(text):
+        value = find_value(match[1], namespace)
+        if isinstance(value, (list, tuple)):
+            raise InvalidRequest(
+                f"{match[1]} is a {type(value).__name__}, not a text.",
+                hint=f"Take one of its items: {{{{{match[1]}[0]}}}}. A job for each row: --each.",
+            )
+
+
 def find_job(value: object) -> Job | None:
     """Return the value if it is a job, or the job that it follows (`.job`)."""
     job = value if isinstance(value, Job) else getattr(value, "job", None)
@@ -72,6 +99,8 @@ def find_value(path: str, namespace: Mapping[str, object]) -> object:
 
 
 _NAME = r"[^\W\d]\w*"
+# {name} and ${name}, not in double braces; $name, not within a word
+_OTHER_PLACEHOLDER = re.compile(rf"(?<!\{{)\$?\{{\s*({_NAME})\s*\}}(?!\}})|(?<![\w$])\$({_NAME})")
 _STEP = re.compile(rf"\.({_NAME})|\[(-?\d+|'[^']*'|\"[^\"]*\")\]")
 _PATH = re.compile(rf"{_NAME}(?:{_STEP.pattern})*")
 
@@ -116,12 +145,33 @@ def _format_value(path: str, value: object) -> str:
     job = find_job(value)
     if job is not None:
         return job.id
-    if value is None or inspect.isroutine(value) or inspect.isclass(value):
-        kind = "None" if value is None else "a function or class"
+    kind = _find_wrong_kind(value)
+    if kind:
         raise InvalidRequest(
             f"{path} is {kind}, not a text.", hint="Nothing was sent. Assign it a text first."
         )
     return str(value)
+
+
+def _find_wrong_kind(value: object) -> str:
+    """Return what a value is whose text nobody means; "" for any other."""
+    if value is None:
+        return "None"
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return "a function or class"
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
+    if isinstance(value, (bytes, bytearray)) or _has_rows(value):
+        return f"a {type(value).__name__}"
+    has_own_text = type(value).__str__ is not object.__str__
+    if not has_own_text and type(value).__repr__ is object.__repr__:
+        return f"a {type(value).__name__} without a text"
+    return ""
+
+
+def _has_rows(value: object) -> bool:
+    """Return whether a value is an array or a table."""
+    return bool(getattr(value, "shape", ()))
 
 
 def escape_xml(text: str) -> str:
