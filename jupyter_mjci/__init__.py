@@ -7,6 +7,7 @@ Importing it is cheap: every public name is imported on first use
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,8 @@ __all__ = [
 ]
 
 register_accessor()
+# Without a handler of its own Python prints warnings to stderr, which cells would save.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> object:

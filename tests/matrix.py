@@ -74,7 +74,7 @@ NEED_EXTRAS = (
     "tests/client/test_settings.py",
     "tests/client/test_transport.py::test_aiohttp_is_used_where_installed",
     "tests/history/test_analysis.py",
-    "tests/history/test_delta.py",
+    "tests/history/test_lake.py",
     "tests/kernel/test_notebooks.py",
     "tests/notebook/test_magics.py::test_status_and_doctor_report_without_secrets",
     "tests/notebook/test_magics.py::test_front_end_is_detected",

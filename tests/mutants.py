@@ -55,6 +55,8 @@ TESTS = (
 MODULES = (
     "jupyter_mjci/history/submissions.py",
     "jupyter_mjci/history/journal.py",
+    "jupyter_mjci/history/journal_rows.py",
+    "jupyter_mjci/history/journal_schema.py",
     "jupyter_mjci/jobs/submission.py",
     "jupyter_mjci/jobs/journal_writer.py",
     "jupyter_mjci/jobs/batch.py",

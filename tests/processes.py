@@ -10,7 +10,7 @@ from typing import Any
 # Importing takes a process seconds, and what it is started for fractions of them: one server
 # imports, and each process is a fork of it, as fresh as one that was spawned.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.history.test_delta"])
+CONTEXT.set_forkserver_preload(["tests.history.test_lake"])
 
 
 def start_processes(target: Any, arguments: Sequence[tuple[Any, ...]]) -> list[BaseProcess]:

@@ -24,10 +24,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Third-party libraries that only these modules import, so that replacing one changes one place.
 LIBRARY_USERS = {
     "aiohttp": ("client/",),
-    "dask": ("history/delta", "history/queries.py"),
-    "deltalake": ("history/delta",),
-    "distributed": ("history/delta",),
-    "duckdb": ("history/delta",),
+    "dask": ("history/lake/", "history/queries.py"),
+    "deltalake": ("history/lake/",),
+    "distributed": ("history/lake/",),
+    "duckdb": ("history/lake/",),
     "httpx": ("client/", "emulator/", "services/"),
     "IPython": ("notebook/",),
     "ipywidgets": ("notebook/",),
@@ -44,7 +44,7 @@ LIBRARY_USERS = {
         "emulator/",
     ),
     "rich": ("cli/watch_table.py",),
-    "sqlite3": ("history/journal.py", "history/submissions.py", "secret_scan/databases.py"),
+    "sqlite3": ("history/journal", "history/submissions.py", "secret_scan/databases.py"),
     "starlette": ("emulator/",),
     "tenacity": ("jobs/submission.py",),
     "uvicorn": ("emulator/server.py", "jobs/webhooks.py"),

@@ -22,7 +22,9 @@ from jupyter_mjci.client.settings import (
     Settings,
     list_settings,
 )
-from jupyter_mjci.history import analysis, delta, history, image_archive, plots, sync
+from jupyter_mjci.history import analysis, history, image_archive, plots, sync
+from jupyter_mjci.history.lake.cluster import DaskLake
+from jupyter_mjci.history.lake.lake import Lake, MergeResult
 from jupyter_mjci.jobs import batch, downloads, lookup, runtime, webhooks
 from jupyter_mjci.notebook import commands, job_future
 from jupyter_mjci.notebook.params import parse_signature
@@ -48,7 +50,7 @@ UNDOCUMENTED_PARAMETERS = {"self", "ip"}
 # Classes that are not dataclasses, but that users instantiate.
 INSTANTIATED = (
     session.Session,
-    delta.Lake,
+    Lake,
     Secret,
 )
 SURFACE = (
@@ -74,8 +76,8 @@ SURFACE = (
     signing.key_time,
     history.History,
     sync.SyncResult,
-    delta.MergeResult,
-    delta.DaskLake,
+    MergeResult,
+    DaskLake,
     analysis.JobAccessor,
     plots.PlotAccessor,
     image_archive.ImageArchive,
@@ -222,7 +224,7 @@ def _find_undocumented(public: PublicName) -> Iterator[str]:
         (lookup.JobLookup._resolve, {"InvalidRequest"}),
         (settings.change_settings, {"SettingsError"}),
         (runtime.JobRuntime.resume, set[str]()),  # caught
-        (delta.Lake.compact, {"HistoryError", "SettingsError"}),
+        (Lake.vacuum, {"InvalidRequest"}),
         (signing.sign, set[str]()),
     ],
 )

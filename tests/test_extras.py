@@ -77,7 +77,7 @@ EXTRA_CELLS = {
     "s.history().mjci.plot.timeline()": "matplotlib",
     "s.history.archive('lake')": "deltalake",
     "s.history.lake('lake').frame()": "deltalake",
-    "from jupyter_mjci.history import delta; delta._import_extra('dask.dataframe')": "dask",
+    "import jupyter_mjci.history.lake.libraries as it; it.import_extra('dask.dataframe')": "dask",
     "from jupyter_mjci.cli.demo import run_demo; run_demo(None)": "jupyterlab",
     "import pathlib; run_demo(pathlib.Path('page.html'))": "nbconvert",
     "mjci.connect(mj_url='http://127.0.0.1:1', mj_secret='keyring:')": "keyring",

@@ -6,6 +6,8 @@ import asyncio
 import inspect
 import io
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -495,3 +497,11 @@ def test_methods_of_services_are_those_of_the_session(session: Session) -> None:
 def test_attribute_before_construction_is_an_error_not_a_loop() -> None:
     with pytest.raises(AttributeError, match="no attribute '_jobs'"):
         object.__new__(Session).fetch(Call("mj", "x", "GET", "/", parse=bytes)).send(None)
+
+
+def test_warnings_of_the_package_are_not_printed_where_nobody_logs() -> None:
+    """A notebook would save them; pytest has handlers of its own, so a new process logs."""
+    code = "import logging, {0}; logging.getLogger('{0}.notebook.cards').warning('a row failed')"
+    command = [sys.executable, "-c", code.format("jupyter_mjci")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (finished.stdout, finished.stderr) == ("", "")

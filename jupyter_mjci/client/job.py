@@ -25,7 +25,6 @@ from jupyter_mjci.errors import InvalidRequest, MjciError, sanitize
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
-LOG.addHandler(logging.NullHandler())
 
 # Submissions without a user's own text carry a marker in `state`
 # or UserData, by which they are found again when the response is

@@ -16,7 +16,8 @@ from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.exports import import_exports
 from jupyter_mjci.history.history_files import check_suffix, wrap_write_errors, write_history
 from jupyter_mjci.history.image_archive import ImageArchive
-from jupyter_mjci.history.journal import EPOCH, MICROSECOND, Journal
+from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.history.journal_rows import EPOCH, MICROSECOND
 from jupyter_mjci.history.normalization import parse_limit, parse_status, parse_time
 from jupyter_mjci.history.sync import SyncResult
 from jupyter_mjci.services import list_keys, services
@@ -24,7 +25,8 @@ from jupyter_mjci.services import list_keys, services
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_mjci.history.delta import AsOf, Lake, MergeResult
+    from jupyter_mjci.history.lake.lake import Lake, MergeResult
+    from jupyter_mjci.history.lake.table import AsOf
     from jupyter_mjci.history.periods import Period
     from jupyter_mjci.history.submissions import SqlValue
 
@@ -294,7 +296,7 @@ class History:
         Raises:
             InvalidRequest: `as_of` is neither
         """
-        from jupyter_mjci.history.delta import Lake
+        from jupyter_mjci.history.lake.lake import Lake
 
         return Lake(url, journal=self._journal, storage_options=storage_options, as_of=as_of)
 

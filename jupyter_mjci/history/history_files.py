@@ -23,7 +23,7 @@ from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import HistoryError, InvalidRequest, MjciError, requires_extra
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS
-from jupyter_mjci.history.journal import ImportedJob
+from jupyter_mjci.history.journal_rows import ImportedJob
 from jupyter_mjci.history.normalization import TIME_COLUMNS, parse_status, parse_time
 
 if TYPE_CHECKING:

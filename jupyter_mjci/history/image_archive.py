@@ -31,7 +31,6 @@ from jupyter_mjci.imaging.picture import Picture, Provenance
 from jupyter_mjci.imaging.thumbnails import identify
 
 LOG = logging.getLogger(__name__)
-LOG.addHandler(logging.NullHandler())
 # What a damaged note raises.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 

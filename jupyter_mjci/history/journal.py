@@ -17,16 +17,14 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call
-from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.private_files import make_private_file, make_private_folder
 from jupyter_mjci.errors import (
     HistoryError,
@@ -37,74 +35,31 @@ from jupyter_mjci.errors import (
     suggest,
 )
 from jupyter_mjci.history import submissions as state_machine
-from jupyter_mjci.history.ratings import Rating, add_ratings, row_to_rating, save_rating
-from jupyter_mjci.history.submissions import (
-    FIND_BY_KEY,
-    SqlValue,
-    Submission,
-    add_keys,
-    add_leases_and_claims,
-    add_unseen_ends,
-    row_to_submission,
+from jupyter_mjci.history.journal_export import ColumnChunk, ColumnExport, export_chunks
+from jupyter_mjci.history.journal_rows import (
+    EPOCH,
+    IMPORT_JOB,
+    INSERT_JOB_EVENT,
+    JOB_COLUMNS,
+    MICROSECOND,
+    UPSERT_JOB,
+    ImportedJob,
+    job_to_row,
+    replace_surrogates,
+    row_to_job,
+    to_microseconds,
 )
-from jupyter_mjci.services import list_keys
-from jupyter_mjci.services import service as find_service
+from jupyter_mjci.history.journal_schema import prepare_database
+from jupyter_mjci.history.ratings import Rating, row_to_rating, save_rating
+from jupyter_mjci.history.submissions import FIND_BY_KEY, SqlValue, Submission, row_to_submission
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-DAY_US = 86_400_000_000  # microseconds
-CHUNK_ROWS = 100_000  # rows that are exported together
-# between exported texts: ASCII's unit separator
-SEPARATOR = "\x1f"
-# an exported integer that is missing; as a time it reads NaT
-NULL_INT = -(2**63)
 # seconds that a writer waits for other kernels
 BUSY_TIMEOUT = 30.0
-
 # seconds that a write waits for other kernels where it can be
 # repeated: nothing else happens on the event loop meanwhile
 SHORT_TIMEOUT = 1.0
-
 # What runs inside a transaction, and may share it with others.
 Write = Callable[[sqlite3.Connection], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnExport:
-    """How a column is exported.
-
-    Args:
-        sql: an expression over the columns of `jobs` that is
-            never NULL
-        is_integer: whether it is an integer; else it is text
-    """
-
-    sql: str
-    is_integer: bool = False
-
-    @property
-    def separator(self) -> str:
-        """The separator as an SQL literal: `char(31)` would be evaluated for every row."""
-        return "','" if self.is_integer else f"'{SEPARATOR}'"
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnChunk:
-    """A chunk of exported rows.
-
-    Args:
-        rows: how many
-        columns: each column as one UTF-8 text, values between
-            separators; as a list where a value contains the
-            separator
-    """
-
-    rows: int
-    columns: Mapping[str, bytes | list[str]]
-
-
-# a job of a file, and the names of its buttons, which have no ids
-ImportedJob = tuple[Job, str]
 
 
 class Journal:
@@ -330,10 +285,10 @@ class Journal:
         sequence = db.execute("SELECT coalesce(max(sequence), 0) FROM jobs").fetchone()[0]
         for number, job in enumerate(jobs, sequence + 1):
             origin = job.origin or self.get_origin(job.service)
-            row = _job_to_row(job, origin, seen_at, number)
-            _replace_surrogates(row)
-            if db.execute(_UPSERT_JOB, row).rowcount:
-                db.execute(_INSERT_JOB_EVENT, row)
+            row = job_to_row(job, origin, seen_at, number)
+            replace_surrogates(row)
+            if db.execute(UPSERT_JOB, row).rowcount:
+                db.execute(INSERT_JOB_EVENT, row)
 
     def import_jobs(self, jobs: Iterable[ImportedJob], at: float) -> None:
         """Record jobs of a file that another journal was written to.
@@ -352,12 +307,12 @@ class Journal:
             sequence = db.execute("SELECT coalesce(max(sequence), 0) FROM jobs").fetchone()[0]
             for number, (job, button_names) in enumerate(imported, sequence + 1):
                 known = [time for time in (job.submitted, job.started, job.finished) if time]
-                seen_at = _to_microseconds(max(known)) if known else int(at * 1_000_000)
+                seen_at = to_microseconds(max(known)) if known else int(at * 1_000_000)
                 origin = job.origin or self.get_origin(job.service)
-                row = _job_to_row(job, origin, seen_at or 0, number)
+                row = job_to_row(job, origin, seen_at or 0, number)
                 row["button_names"] = button_names
-                _replace_surrogates(row)
-                db.execute(_IMPORT_JOB, row)
+                replace_surrogates(row)
+                db.execute(IMPORT_JOB, row)
 
         self.write(write)
 
@@ -371,11 +326,11 @@ class Journal:
             parameters: its parameters
             raw: whether to read `Job.raw`, the largest column
         """
-        columns = "*" if raw else ", ".join(_JOB_COLUMNS)
+        columns = "*" if raw else ", ".join(JOB_COLUMNS)
         rows = self._fetch_rows(
             f"SELECT {columns} FROM jobs WHERE {where} ORDER BY submitted, sequence", parameters
         )
-        return [_row_to_job(row) for row in rows]
+        return [row_to_job(row) for row in rows]
 
     def export_columns(
         self,
@@ -399,7 +354,7 @@ class Journal:
             # while the chunks are used.
             with self._lock:
                 db = self._get_connection()
-                chunks = list(_export_chunks(db, exports, where, parameters))
+                chunks = list(export_chunks(db, exports, where, parameters))
             yield from chunks
             return
         # creates and migrates the file, or raises
@@ -407,7 +362,7 @@ class Journal:
         db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None)
         try:
             db.execute("BEGIN")
-            yield from _export_chunks(db, exports, where, parameters)
+            yield from export_chunks(db, exports, where, parameters)
         finally:
             db.close()
 
@@ -722,7 +677,7 @@ class Journal:
             )
             db.row_factory = sqlite3.Row
             try:
-                _prepare_database(db, timeout)
+                prepare_database(db, timeout)
                 for service, package in self._packages.items():
                     db.execute(_REMEMBER_PACKAGE, (f"package {service}", package))
             except BaseException:
@@ -763,44 +718,11 @@ WITH RECURSIVE keys(service) AS (
 )
 SELECT service FROM keys WHERE service IS NOT NULL
 """
-
-
 # The condition on the parent is that of its index.
 _RELATIVES = """rowid IN (
     SELECT rowid FROM jobs WHERE service=? AND origin=? AND id=?
     UNION SELECT rowid FROM jobs WHERE service=? AND origin=? AND parent=? AND parent <> '')
 """
-
-
-def _export_chunks(
-    db: sqlite3.Connection,
-    exports: Mapping[str, ColumnExport],
-    where: str,
-    parameters: Sequence[SqlValue],
-) -> Iterator[ColumnChunk]:
-    # As BLOB: the bytes as they are stored, not decoded.
-    selected = ", ".join(
-        f"CAST(group_concat({export.sql}, {export.separator}) AS BLOB)"
-        for export in exports.values()
-    )
-    # NOT INDEXED: by rowid, so that every statement gives the
-    # rows in the same order.
-    source = f"FROM jobs NOT INDEXED WHERE ({where}) AND rowid > ? AND rowid <= ?"
-    (end,) = db.execute("SELECT coalesce(max(rowid), 0) FROM jobs").fetchone()
-    for begin in range(0, end, CHUNK_ROWS):
-        bounds = (*parameters, begin, begin + CHUNK_ROWS)
-        rows, *texts = db.execute(f"SELECT count(*), {selected} {source}", bounds).fetchone()
-        if not rows:
-            continue
-        columns: dict[str, bytes | list[str]] = dict(zip(exports, texts, strict=True))
-        for name, text in zip(exports, texts, strict=True):
-            export = exports[name]
-            if not export.is_integer and text.count(SEPARATOR.encode()) != rows - 1:
-                # A value contains the separator: fetch this
-                # column of the chunk value by value.
-                statement = f"SELECT {export.sql} {source} ORDER BY rowid"
-                columns[name] = [value for (value,) in db.execute(statement, bounds)]
-        yield ColumnChunk(rows, columns)
 
 
 def _close_connection(db: sqlite3.Connection, pid: int) -> None:
@@ -813,285 +735,3 @@ def is_locked(error: HistoryError) -> bool:
     """Return whether only another process's lock kept a write from being done."""
     code = getattr(error.__cause__, "sqlite_errorcode", 0)
     return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-# --- schema and migrations --------------------------------------
-
-
-def _prepare_database(db: sqlite3.Connection, timeout: float) -> None:
-    """Set up WAL and run the outstanding migrations; concurrent processes wait for each other."""
-    db.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    if _get_schema_version(db) == len(MIGRATIONS):
-        return
-    db.execute("BEGIN IMMEDIATE")
-    version = _get_schema_version(db)
-    if version > len(MIGRATIONS):
-        db.rollback()
-        raise sqlite3.DatabaseError(f"it was written by a newer version (schema {version})")
-    for migrate in MIGRATIONS[version:]:
-        migrate(db)
-    db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-    db.commit()
-
-
-def _get_schema_version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _create_schema(db: sqlite3.Connection) -> None:
-    for statement in _INITIAL_SCHEMA.split(";"):
-        db.execute(statement)
-
-
-_INITIAL_SCHEMA = """
-CREATE TABLE submissions (
-    mark TEXT PRIMARY KEY, service TEXT, origin TEXT, name TEXT, method TEXT, path TEXT,
-    plane TEXT, params TEXT, headers TEXT, body BLOB, at REAL, state TEXT, job_id TEXT,
-    reason TEXT, owner TEXT, marked INTEGER
-);
-CREATE INDEX submissions_by_state ON submissions (state);
-CREATE TABLE jobs (
-    service TEXT, origin TEXT, id TEXT, action TEXT, status TEXT, final INTEGER,
-    progress INTEGER, subject TEXT, outputs TEXT, buttons TEXT, submitted INTEGER,
-    started INTEGER, finished INTEGER, reason TEXT, state TEXT, notify_hook TEXT, parent TEXT,
-    raw TEXT, first_seen INTEGER, last_seen INTEGER, sequence INTEGER,
-    PRIMARY KEY (service, origin, id)
-);
-CREATE INDEX jobs_unfinished ON jobs (service) WHERE NOT final;
-CREATE UNIQUE INDEX jobs_by_sequence ON jobs (sequence);
-CREATE INDEX jobs_by_time ON jobs (submitted);
-CREATE INDEX jobs_by_action ON jobs (service, action, sequence);
-CREATE TABLE sightings (
-    service TEXT, origin TEXT, id TEXT, at INTEGER, status TEXT, progress INTEGER
-);
-CREATE INDEX sightings_by_job ON sightings (service, origin, id);
-CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT)
-"""
-
-
-def _add_button_names_and_day(db: sqlite3.Connection) -> None:
-    """Add what frames and lakes need: names of buttons, and a day that never changes."""
-    db.create_function("names_of", 1, _read_button_names)
-    db.execute("ALTER TABLE jobs ADD COLUMN button_names TEXT")
-    db.execute("ALTER TABLE jobs ADD COLUMN day INTEGER")
-    db.execute(
-        "UPDATE jobs SET button_names = names_of(buttons),"
-        f" day = coalesce(submitted, first_seen) / {DAY_US}"
-    )
-
-
-def _read_button_names(stored: str | None) -> str:
-    return _join_button_names(_load_buttons(stored))
-
-
-def _adopt_field_names(db: sqlite3.Connection) -> None:
-    """Rename tables, columns and stored values to the terms that the code uses."""
-    for statement in _FIELD_NAMES.split(";"):
-        db.execute(statement)
-
-
-_FIELD_NAMES = """
-ALTER TABLE sightings RENAME TO job_events;
-ALTER TABLE notes RENAME TO metadata;
-ALTER TABLE jobs RENAME COLUMN state TO user_data;
-ALTER TABLE jobs RENAME COLUMN notify_hook TO webhook_url;
-ALTER TABLE submissions RENAME COLUMN mark TO marker;
-ALTER TABLE submissions RENAME COLUMN marked TO has_marker;
-ALTER TABLE submissions RENAME COLUMN plane TO endpoint;
-UPDATE submissions SET state = 'pending' WHERE state = 'leaving';
-UPDATE submissions SET state = 'rejected' WHERE state = 'refused';
-UPDATE jobs SET status = 'QUEUED' WHERE status = 'WAITING';
-UPDATE jobs SET status = 'NEEDS_INPUT' WHERE status = 'ASKING';
-UPDATE job_events SET status = 'QUEUED' WHERE status = 'WAITING';
-UPDATE job_events SET status = 'NEEDS_INPUT' WHERE status = 'ASKING'
-"""
-
-
-def _add_context(db: sqlite3.Connection) -> None:
-    """Add the context of jobs (account, queue, …), as far as their responses tell it."""
-    for name in _CONTEXT_TEXTS:
-        db.execute(f"ALTER TABLE jobs ADD COLUMN {name} TEXT")
-    for name in _CONTEXT_SIZES:
-        db.execute(f"ALTER TABLE jobs ADD COLUMN {name} INTEGER")
-    changes = f"UPDATE jobs SET {', '.join(f'{name}=:{name}' for name in _CONTEXT)}"
-    rows = db.execute("SELECT rowid, service, raw FROM jobs WHERE raw <> '{}'")
-    for rowid, key, raw in rows:
-        for job in _parse_raw(key, raw):
-            db.execute(f"{changes} WHERE rowid=:rowid", {"rowid": rowid, **_context_to_row(job)})
-
-
-def _index_parents(db: sqlite3.Connection) -> None:
-    """Find what was made of a job without reading all jobs; most have no parent."""
-    db.execute("CREATE INDEX jobs_by_parent ON jobs (service, origin, parent) WHERE parent <> ''")
-
-
-def _parse_raw(key: str, raw: str) -> Sequence[Job]:
-    """Return the job of a stored response; none where nothing parses it."""
-    if key not in list_keys():
-        return ()
-    return find_service(key).parse_record(jsonlib.loads(raw))
-
-
-# Append only: a file of any version is migrated step by step.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
-    _create_schema,
-    _add_button_names_and_day,
-    _adopt_field_names,
-    add_leases_and_claims,
-    add_keys,
-    _add_context,
-    add_ratings,
-    _index_parents,
-    add_unseen_ends,
-)
-# The costs are texts: they come back as they were, to the last digit.
-_CONTEXT_TEXTS = ("account", "queue", "rule", "bucket", "cost", "final_prompt")
-_CONTEXT_SIZES = ("size_in", "size_out")
-_CONTEXT = (*_CONTEXT_TEXTS, *_CONTEXT_SIZES)
-
-_JOB_COLUMNS = (
-    "service", "origin", "id", "action", "status", "final", "progress", "subject", "outputs",
-    "buttons", "submitted", "started", "finished", "reason", "user_data", "webhook_url", "parent",
-    *_CONTEXT,
-)  # fmt: skip
-_ALL_COLUMNS = (*_JOB_COLUMNS, "raw", "first_seen", "last_seen", "sequence", "button_names", "day")
-# Columns that keep their value where a later response leaves it
-# out.
-_MERGED_COLUMNS = tuple(
-    name
-    for name in (*_JOB_COLUMNS, "button_names")
-    if name not in ("service", "origin", "id", "status", "final", "progress")
-)
-
-
-def _build_insert(table: str, columns: Iterable[str]) -> str:
-    names = list(columns)
-    values = ", ".join(f":{name}" for name in names)
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
-
-
-# What a newer state changes of a job that is known.
-_MERGE_JOB = (
-    _build_insert("jobs", _ALL_COLUMNS)
-    + " ON CONFLICT DO UPDATE SET "
-    + ", ".join(f"{name}=coalesce(nullif(excluded.{name}, ''), {name})" for name in _MERGED_COLUMNS)
-    + ", status=excluded.status, final=excluded.final,"
-    " progress=coalesce(excluded.progress, progress),"
-    " last_seen=excluded.last_seen, sequence=excluded.sequence"
-)
-_UPSERT_JOB = (
-    f"{_MERGE_JOB}, raw=excluded.raw"
-    " WHERE NOT jobs.final AND (excluded.raw <> jobs.raw OR excluded.status <> jobs.status)"
-)
-# A state that was seen earlier, and no end, changes nothing.
-_IMPORT_JOB = (
-    f"{_MERGE_JOB} WHERE NOT jobs.final AND (excluded.final OR excluded.last_seen > jobs.last_seen)"
-)
-_INSERT_JOB_EVENT = (
-    "INSERT INTO job_events SELECT :service, :origin, :id, :last_seen, :status, :progress"
-    " WHERE NOT EXISTS (SELECT 1 FROM job_events WHERE service=:service AND origin=:origin"
-    " AND id=:id AND status=:status AND progress IS :progress)"
-)
-
-
-# --- records and rows -------------------------------------------
-
-
-def _job_to_row(job: Job, origin: str, seen_at: int, sequence: int) -> dict[str, SqlValue]:
-    submitted = _to_microseconds(job.submitted)
-    return {
-        "service": job.service,
-        "origin": origin,
-        "id": job.id,
-        "action": job.action,
-        "status": job.status.value,
-        "final": job.status.is_terminal,
-        "progress": job.progress,
-        "subject": job.subject,
-        "outputs": "\n".join(job.outputs),
-        "buttons": _dump_buttons(job.buttons),
-        "submitted": submitted,
-        "started": _to_microseconds(job.started),
-        "finished": _to_microseconds(job.finished),
-        "reason": job.reason,
-        "user_data": job.user_data,
-        "webhook_url": job.webhook_url,
-        "parent": job.parent,
-        **_context_to_row(job),
-        "raw": jsonlib.dumps(job.raw),
-        "first_seen": seen_at,
-        "last_seen": seen_at,
-        "sequence": sequence,
-        "button_names": _join_button_names(job.buttons),
-        "day": (seen_at if submitted is None else submitted) // DAY_US,
-    }
-
-
-def _context_to_row(job: Job) -> dict[str, SqlValue]:
-    row: dict[str, SqlValue] = {name: getattr(job, name) for name in _CONTEXT}
-    row["cost"] = "" if job.cost is None else repr(job.cost)
-    return row
-
-
-def _replace_surrogates(row: dict[str, SqlValue]) -> None:
-    """Replace lone surrogates, which JSON may contain and UTF-8 cannot encode, by "?"."""
-    for name, value in row.items():
-        if isinstance(value, str) and not value.isascii():
-            row[name] = value.encode("utf-8", "replace").decode()
-
-
-def _dump_buttons(buttons: Sequence[Button]) -> str:
-    if not buttons:
-        return ""
-    return jsonlib.dumps([(b.custom_id, b.label, b.emoji, b.used) for b in buttons])
-
-
-def _load_buttons(stored: str | None) -> tuple[Button, ...]:
-    return tuple(Button(*fields) for fields in jsonlib.loads(stored or "[]"))
-
-
-def _join_button_names(buttons: Iterable[Button]) -> str:
-    return ", ".join(button.name for button in buttons)
-
-
-def _row_to_job(row: sqlite3.Row) -> Job:
-    raw = {}
-    if "raw" in row.keys():  # noqa: SIM118 - `in` of a Row looks at values
-        raw = jsonlib.loads(row["raw"])
-    return Job(
-        service=row["service"],
-        id=row["id"],
-        action=row["action"] or "",
-        status=Status(row["status"]),
-        progress=row["progress"],
-        subject=row["subject"] or "",
-        outputs=tuple((row["outputs"] or "").split()),
-        buttons=_load_buttons(row["buttons"]),
-        submitted=_from_microseconds(row["submitted"]),
-        started=_from_microseconds(row["started"]),
-        finished=_from_microseconds(row["finished"]),
-        reason=row["reason"] or "",
-        user_data=row["user_data"] or "",
-        webhook_url=row["webhook_url"] or "",
-        parent=row["parent"] or "",
-        account=row["account"] or "",
-        queue=row["queue"] or "",
-        rule=row["rule"] or "",
-        bucket=row["bucket"] or "",
-        size_in=row["size_in"],
-        size_out=row["size_out"],
-        cost=float(row["cost"]) if row["cost"] else None,
-        final_prompt=row["final_prompt"] or "",
-        raw=raw,
-        origin=row["origin"] or "",
-    )
-
-
-def _to_microseconds(time: datetime | None) -> int | None:
-    return None if time is None else (time - EPOCH) // MICROSECOND
-
-
-def _from_microseconds(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else EPOCH + microseconds * MICROSECOND

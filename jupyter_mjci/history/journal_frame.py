@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jupyter_mjci.client.job import Status
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS, TIME_DTYPE, get_dtype
-from jupyter_mjci.history.journal import NULL_INT, SEPARATOR, ColumnExport, Journal
+from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.history.journal_export import NULL_INT, SEPARATOR, ColumnExport
 from jupyter_mjci.history.submissions import SqlValue
 
 if TYPE_CHECKING:

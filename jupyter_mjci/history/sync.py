@@ -32,7 +32,6 @@ from jupyter_mjci.services import Api, SyncSource, service
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
-LOG.addHandler(logging.NullHandler())
 # creation times are in whole seconds, and clocks differ
 OVERLAP = timedelta(seconds=2)
 ID_BATCH_SIZE = 100  # ids that are requested together, at most

@@ -35,6 +35,12 @@ MAX_COLUMNS = 6
 MAX_FRAMES = 1000
 # pixels; images are not shrunk below this to fit a size budget
 MIN_SIDE = 32
+# A larger picture is reduced strip by strip: each step on the
+# way to a thumbnail would copy it as a whole.
+MAX_WHOLE_PIXELS = 4096**2
+STRIP_PIXELS = 2**20
+# Its decoder takes four times the memory of the others.
+MAX_WEBP_PIXELS = 44_000_000
 
 # Whatever a damaged file makes Pillow raise. A decompression bomb
 # is a warning that counts as an error here.
@@ -119,7 +125,7 @@ def make_thumbnail(
         image = open_image(content)
         if _can_embed_unchanged(image, content, size, max_bytes):
             return content, f"image/{(image.format or '').lower()}", *image.size
-        return _shrink(normalize_orientation(image), size, max_bytes)
+        return _shrink(load_upright(image, size), size, max_bytes)
     except DECODE_ERRORS as error:
         raise ValueError(f"The bytes are not an image: {error}") from None
 
@@ -179,7 +185,7 @@ def shrink_to_budget(image: Image.Image, max_bytes: int) -> bytes:
 
 def _paste_centered(sheet: Image.Image, content: bytes, x: int, y: int) -> None:
     """Paste an image into the middle of the cell at x, y."""
-    image = normalize_orientation(open_image(content))
+    image = load_upright(open_image(content), CELL_SIZE)
     image.thumbnail((CELL_SIZE, CELL_SIZE))
     mask = image if image.mode == "RGBA" else None
     left, top = (CELL_SIZE - image.width) // 2, (CELL_SIZE - image.height) // 2
@@ -204,9 +210,12 @@ def open_image(content: bytes) -> Image.Image:
         try:
             if is_heif(content):
                 return _open_heif(content)
-            return Image.open(io.BytesIO(content))
+            image = Image.open(io.BytesIO(content))
         except Image.DecompressionBombError as error:
             raise ValueError(str(error)) from None
+    if image.format == "WEBP" and image.width * image.height > MAX_WEBP_PIXELS:
+        raise ValueError(f"WebP of {image.width}x{image.height} exceeds limit of its decoder")
+    return image
 
 
 @contextmanager
@@ -249,6 +258,39 @@ def _can_embed_unchanged(image: Image.Image, content: bytes, size: int, max_byte
     return True
 
 
+def load_upright(image: Image.Image, size: int) -> Image.Image:
+    """Do what `normalize_orientation` does, and reduce what is huge for a thumbnail of a size."""
+    from PIL import ExifTags, ImageOps
+
+    if image.width * image.height <= MAX_WHOLE_PIXELS:
+        return normalize_orientation(image)
+    image.seek(0)
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    # A JPEG is decoded at a fraction of its size.
+    image.draft(None, (4 * size, 4 * size))
+    reduced = _reduce_in_strips(image, max(image.size) // (2 * size) or 1)
+    reduced.getexif()[ExifTags.Base.Orientation] = orientation
+    return ImageOps.exif_transpose(reduced)
+
+
+def _reduce_in_strips(image: Image.Image, factor: int) -> Image.Image:
+    """Return a picture as RGB or RGBA, each pixel the mean of a square of its pixels."""
+    from PIL import Image
+
+    rows = factor * (STRIP_PIXELS // (image.width * factor) or 1)
+    tops = range(0, image.height, rows)
+    boxes = [(0, top, image.width, min(top + rows, image.height)) for top in tops]
+    highest = None
+    if image.mode.startswith(("I", "F")):
+        highest = max(_get_highest(image.crop(box)) for box in boxes)
+    strips = (to_rgb(image.crop(box), highest).reduce(factor) for box in boxes)
+    size = math.ceil(image.width / factor), math.ceil(image.height / factor)
+    reduced = Image.new("RGBA" if image.has_transparency_data else "RGB", size)
+    for top, strip in zip(tops, strips, strict=True):
+        reduced.paste(strip, (0, top // factor))
+    return reduced
+
+
 def normalize_orientation(image: Image.Image) -> Image.Image:
     """Return the first frame, turned as its EXIF says, in a mode that PNG and JPEG both know."""
     from PIL import ImageOps
@@ -267,23 +309,32 @@ def decode_upright(content: bytes) -> Image.Image:
     image = open_image(content)
     with _quiet_pillow():
         image.load()
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture of 8 bits a channel: RGB, or RGBA where something is transparent."""
+def to_rgb(image: Image.Image, highest: float | None = None) -> Image.Image:
+    """Return a picture of 8 bits a channel: RGB, or RGBA where something is transparent.
+
+    Args:
+        image: the picture
+        highest: the highest value of one of 16 or 32 bits, where
+            this is a part of it
+    """
     if image.mode.startswith(("I", "F")):
-        image = _to_8_bits(image)
+        image = _to_8_bits(image, _get_highest(image) if highest is None else highest)
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
-def _to_8_bits(image: Image.Image) -> Image.Image:
+def _get_highest(image: Image.Image) -> float:
+    return cast("tuple[float, float]", image.convert("F").getextrema())[1]
+
+
+def _to_8_bits(image: Image.Image, highest: float) -> Image.Image:
     """Return a gray picture of 16 or 32 bits as one of 8, which Pillow's `convert` cuts off."""
-    values = image.convert("F")
-    highest = cast("tuple[float, float]", values.getextrema())[1]
     # 16 bits where nothing is beyond them, else what is there.
     span = 65535 if 255 < highest <= 65535 else max(highest, 255)
-    gray = values.point(lambda value: value * (255 / span) + 0).convert("L")
+    gray = image.convert("F").point(lambda value: value * (255 / span) + 0).convert("L")
     # It names a color in 16 bits.
     gray.info.pop("transparency", None)
     return gray

@@ -32,9 +32,6 @@ from jupyter_mjci.jobs.polling import Poller
 from jupyter_mjci.services import guess_service
 
 LOG = logging.getLogger(__name__)
-# Without a handler of its own Python prints to stderr, which cells
-# would save.
-LOG.addHandler(logging.NullHandler())
 # A call is submitted and followed; a job or an ID is followed.
 JobLike = Call[Job] | Job | str
 

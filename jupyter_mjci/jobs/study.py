@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from jupyter_mjci.imaging.sheets import ContactSheet
 
 LOG = logging.getLogger(__name__)
-LOG.addHandler(logging.NullHandler())
 # pictures that are fetched and scaled down at a time
 MAX_FETCHED_AT_ONCE = 4
 MAX_TITLE = 100  # characters

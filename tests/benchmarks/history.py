@@ -26,16 +26,12 @@ import duckdb
 import pandas as pd
 
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.history.delta import (
-    ADDED_COLUMNS,
-    SCHEMA,
-    Lake,
-    _make_nulls,
-    _make_writer_properties,
-)
 from jupyter_mjci.history.history import History
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
+from jupyter_mjci.history.lake.changes import make_writer_properties
+from jupyter_mjci.history.lake.lake import Lake
+from jupyter_mjci.history.lake.schema import ADDED_COLUMNS, SCHEMA, make_nulls
 from tests.benchmarks.figures import Figure, faster, in_turns, main, peak, within
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 10_000_000
@@ -262,14 +258,14 @@ def build_columns_sql(number: str) -> str:
         "month": "strftime(submitted, '%Y-%m')",
     }
     # Context columns, which this service does not tell.
-    missing = dict(zip(ADDED_COLUMNS, _make_nulls(ADDED_COLUMNS), strict=True))
+    missing = dict(zip(ADDED_COLUMNS, make_nulls(ADDED_COLUMNS), strict=True))
     return ", ".join(missing.get(name) or f"{columns[name]} AS {name}" for name in SCHEMA)
 
 
 def make_lake(folder: Path, rows: int) -> Lake:
     """Make a lake of jobs over two years, in files of 100,000 with small row groups."""
     lake = Lake(folder / f"lake{rows}")
-    lake._open_or_create()
+    lake.location.load_or_create()
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
         for first in range(0, rows, SLICE):
@@ -279,7 +275,7 @@ def make_lake(folder: Path, rows: int) -> Lake:
                 lake.url,
                 db.sql(build_rows_sql(source, step)).to_arrow_table(),
                 mode="append",
-                writer_properties=_make_writer_properties(),
+                writer_properties=make_writer_properties(),
             )
     return lake
 

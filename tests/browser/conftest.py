@@ -291,8 +291,11 @@ def browser(chromium: str) -> Iterator[Chromium]:
     shown.close()
 
 
-# What JupyterLab's own pages complain of: with no cell run at all, and when a kernel is restarted.
-_ITS_OWN = re.compile("Disabling terminals plugin|Connection lost, reconnecting").search
+# What JupyterLab's own pages complain of: with no cell run at all, when a kernel is restarted, and
+# where the machine is busy.
+_ITS_OWN = re.compile(
+    "Disabling terminals plugin|Connection lost, reconnecting|Plugin @.* to activate"
+).search
 # JupyterLab may open first what its workspace had open the last time.
 _OPENED = """path => {
   const panel = jupyterapp.shell.currentWidget;

@@ -19,8 +19,9 @@ from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import HistoryError, InvalidRequest, JournalWarning, SettingsError
 from jupyter_mjci.history import journal as journal_module
-from jupyter_mjci.history import submissions
-from jupyter_mjci.history.journal import ColumnExport, Journal
+from jupyter_mjci.history import journal_export, journal_rows, journal_schema, submissions
+from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.history.journal_export import ColumnExport
 from jupyter_mjci.history.journal_frame import load_journal_frame
 from jupyter_mjci.history.submissions import Lease
 from jupyter_mjci.services.midjourney.api import Midjourney
@@ -436,7 +437,7 @@ def _write_and_die(path: Path) -> None:
 
 def test_columns_are_exported_in_chunks(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """All rows in the order first seen; a separator inside a value splits nothing."""
-    monkeypatch.setattr(journal_module, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(journal_export, "CHUNK_ROWS", 3)
     subjects = ["a", "", "with\x1fseparator", "ä, 红", "\x1f", "e", "a\nb"]
     jobs = [Job("mj", str(number), subject=subject) for number, subject in enumerate(subjects)]
     journal.record_jobs(jobs, 1.0)
@@ -489,7 +490,7 @@ def test_journal_of_schema_1_is_migrated_in_place(tmp_path: Path) -> None:
     journal = Journal(path)
     journal.record_jobs([replace(DONE, id="new")], 9.0)
     rows = journal._fetch_rows("SELECT id, button_names, day FROM jobs ORDER BY rowid")
-    day = (THEN - journal_module.EPOCH).days
+    day = (THEN - journal_rows.EPOCH).days
     assert [tuple(row) for row in rows] == [(id, "U1, 🔄", day) for id in ("0", "1", "2", "new")]
     assert {job.id for job in journal.jobs()} == {"0", "1", "2", "new"}
     assert journal.jobs()[0] == replace(DONE, id="0")
@@ -595,19 +596,19 @@ def write_old_journal(path: Path, rows: int, version: int = 1) -> None:
     """Write a journal as schema 1 (or a later one before 3) had it."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("BEGIN")
-        for migrate in journal_module.MIGRATIONS[:version]:
+        for migrate in journal_schema.MIGRATIONS[:version]:
             migrate(db)
         db.execute(f"PRAGMA user_version = {version}")
         for number in range(rows):
             job = replace(DONE, id=str(number))
-            row = journal_module._job_to_row(job, "", 1_000_000, number + 1)
-            for name in journal_module._CONTEXT:
+            row = journal_rows.job_to_row(job, "", 1_000_000, number + 1)
+            for name in journal_rows.CONTEXT:
                 del row[name]
             row["state"] = row.pop("user_data")
             row["notify_hook"] = row.pop("webhook_url")
             if version == 1:
                 del row["button_names"], row["day"]
-            db.execute(journal_module._build_insert("jobs", row), row)
+            db.execute(journal_rows._build_insert("jobs", row), row)
         db.execute("COMMIT")
 
 

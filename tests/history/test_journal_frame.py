@@ -70,7 +70,7 @@ def test_frame_is_the_same_in_several_chunks(
 ) -> None:
     journal.record_jobs(make_jobs(), 1.0)
     whole = load_journal_frame(journal)
-    monkeypatch.setattr("jupyter_mjci.history.journal.CHUNK_ROWS", 2)
+    monkeypatch.setattr("jupyter_mjci.history.journal_export.CHUNK_ROWS", 2)
     pd.testing.assert_frame_equal(load_journal_frame(journal), whole)
 
 

@@ -357,7 +357,7 @@ def main(name: str, transport_name: str, place: str, first: str = "0", step: str
     read = {**ANSWER_READERS, **FILE_READERS}[name]
     only = os.environ.get("HOSTILE_ANSWER", "")
     output, sys.stdout = sys.stdout, io.StringIO()
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         share = slice(int(first), None, int(step))
         sources = list_sources(place, Path(home), share, use_aiohttp=transport_name == "aiohttp")
         for answer, source in sources:

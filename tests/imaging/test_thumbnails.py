@@ -5,11 +5,17 @@ from __future__ import annotations
 import io
 import random
 import struct
+import subprocess
+import sys
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.imaging import thumbnails
+from jupyter_mjci.imaging.picture_check import prepare_picture
 from jupyter_mjci.imaging.thumbnails import (
     MAX_THUMBNAIL_BYTES,
     ImageHeader,
@@ -18,6 +24,7 @@ from jupyter_mjci.imaging.thumbnails import (
     make_thumbnail,
     split_grid,
 )
+from tests.imaging import huge_thumbnails
 
 
 def make_noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -142,3 +149,37 @@ def test_split_grid_returns_cells_in_the_order_of_u1_to_u4() -> None:
 def test_thumbnail_of_same_image_is_reproducible() -> None:
     content = encode_image(make_noise(1024, 768), "PNG")
     assert make_thumbnail(content) == make_thumbnail(content)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("kind", huge_thumbnails.KINDS)
+def test_thumbnail_of_huge_picture_is_that_of_the_whole(
+    kind: str, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mode, format, options = huge_thumbnails.KINDS[kind]
+    content = huge_thumbnails.make_picture(mode, format, (2600, 2000), orientation, options)
+    whole = make_thumbnail(content)
+    monkeypatch.setattr(thumbnails, "MAX_WHOLE_PIXELS", 1_000_000)
+    reduced = make_thumbnail(content)
+    assert reduced[1:] == whole[1:]
+    first, second = (
+        np.asarray(Image.open(io.BytesIO(file)).convert("RGBA"), dtype="int16")
+        for file in (whole[0], reduced[0])
+    )
+    assert np.abs(first - second).mean() < 2
+
+
+@pytest.mark.parametrize("kind", huge_thumbnails.KINDS)
+def test_thumbnail_of_huge_picture_takes_little_more_than_the_decoded(kind: str) -> None:
+    command = [sys.executable, "-m", "tests.imaging.huge_thumbnails", kind]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    decoded, peak = map(int, done.stdout.split())
+    assert peak < decoded + 80
+
+
+def test_webp_that_takes_too_much_memory_is_refused() -> None:
+    content = encode_image(Image.new("RGB", (8000, 6000)), "WEBP", method=0)
+    with pytest.raises(ValueError, match="8000x6000 exceeds limit"):
+        make_thumbnail(content)
+    with pytest.raises(InvalidRequest, match="too many pixels"):
+        prepare_picture(content)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject, check_key
-from jupyter_mjci.emulator.xml import Element, ErrorResponse, invalid_argument
+from jupyter_mjci.emulator.xml import Element, ErrorResponse, invalid_argument, not_implemented
 from jupyter_mjci.imaging.codecs import read_image_info
 from jupyter_mjci.imaging.model import RuleError, RuleResult
 from jupyter_mjci.imaging.rule_syntax import apply_rule
@@ -30,6 +30,11 @@ ENTRY_OVERHEAD = 1000
 MAX_RULES = 5
 RULE_RE = re.compile(
     r"(imageMogr2|imageView2|watermark|imageInfo|imageAve|exif|imageSlim)(?=[/|]|$)"
+)
+# Functions that the service takes as rules, too: blind watermarks,
+# codes, `ci-process=GoodsMatting&…`.
+UNSERVED_RULE_RE = re.compile(
+    r"(?:^|\|)(watermark/[34](?=[/|]|$)|QRcode|imageInspect|ci-process=\w+)"
 )
 
 
@@ -56,9 +61,12 @@ class ImageProcessor:
         """Return the picture after a rule.
 
         Raises:
-            ErrorResponse: the rule or the picture is not valid;
-                with the picture service's code
+            ErrorResponse: the rule or the picture is not valid,
+                with the picture service's code; or a function of
+                the rule is not emulated
         """
+        if unserved := UNSERVED_RULE_RE.search(rule):
+            raise not_implemented(unserved[1])
         key = (rule, source.etag)
         if key in self._cache:
             self._cache.move_to_end(key)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote_plus
 
 from jupyter_mjci.emulator.cos.conditions import select_encryption, select_stored_headers
 from jupyter_mjci.emulator.cos.grants import parse_grant_headers
@@ -141,11 +141,21 @@ def parse_copy_source(header: str) -> tuple[str, str]:
     with contextlib.suppress(UnicodeError):
         header = header.encode("latin-1").decode()
     if "/" not in header.strip("/"):
-        header = unquote(header)
+        header = _split_encoded_source(header)
     header = re.sub(r"^(https?:)?/*", "", header)
     address, _, query = header.partition("?")
     params = dict(parse_qsl(query))
     return address, params.get("versionId", "")
+
+
+def _split_encoded_source(header: str) -> str:
+    """Return a copy source that is encoded as a whole, as the official PHP samples have it, with
+    nothing but its key encoded.
+    """
+    address, separator, version = unquote_plus(header).partition("?versionId=")
+    place = re.match(r"(https?:)?/*[^/]*/?", address)
+    start = place.end() if place else 0
+    return address[:start] + quote(address[start:]) + separator + version
 
 
 def parse_tags(header: str) -> dict[str, str]:

@@ -106,7 +106,8 @@ UNSERVED_RESOURCES = frozenset(
     cisnapshot dataset datasetbinding datasetbindings datasetquery datasets deletekeyword
     dnadb dnadb_files doc_jobs doccompare document FaceSearchBucket file_bucket file_jobs
     file_queue filemeta getplaylist image ImageSearchBucket keyword livecaption livevideo
-    mediainfo metainsight playKey posterproduction report snapshot text video virus webpage
+    m3u8_playlist mediainfo metainsight playKey posterproduction report snapshot text video
+    virus webpage
     """.split()  # noqa: SIM905
 )
 PIC_RESOURCES = frozenset(("jobs", "pic_jobs", "picqueue"))

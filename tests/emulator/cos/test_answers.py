@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 from xml.etree import ElementTree
 
 import pytest
@@ -281,6 +281,15 @@ def test_copy_source_is_read_in_any_form(client: CosClient, source: str) -> None
     assert client.cos("GET", "/copy.txt").body == b"found"
 
 
+@pytest.mark.parametrize("version", ["", "?versionId=null"])
+def test_copy_source_may_be_encoded_as_a_form(client: CosClient, version: str) -> None:
+    """As a whole, by urlencode(), as the samples of the official PHP client do."""
+    client.cos("PUT", "/a b+图&?#%20'.txt", None, b"found")
+    source = quote_plus(f"{COS_HOST}/a b+图&?#%20'.txt{version}")
+    client.cos("PUT", "/copy.txt", None, b"", {"x-cos-copy-source": source})
+    assert client.cos("GET", "/copy.txt").body == b"found"
+
+
 @pytest.mark.parametrize("key", ["100%25.txt", "a%2Fb.txt"])
 def test_copy_source_is_decoded_once(client: CosClient, key: str) -> None:
     """A key that holds an escape itself."""
@@ -333,6 +342,25 @@ def test_access_control_is_told(client: CosClient) -> None:
 def test_what_is_not_emulated_says_so(client: CosClient, path: str, flag: str) -> None:
     answer = client.cos("GET", path, {flag: ""})
     assert (answer.status, parse_response(answer)["Code"]) == (501, "NotImplemented")
+
+
+UNSERVED_RULES = [
+    "watermark/3/type/3/text/eA",
+    "imageMogr2/thumbnail/!50p|watermark/4/type/3/text/eA",
+    "ci-process=GoodsMatting&center-layout=1&padding-layout=500x500",
+    "QRcode/cover/1",
+]
+
+
+@pytest.mark.parametrize("rule", UNSERVED_RULES)
+def test_function_among_pic_operations_that_is_not_emulated_says_so(
+    client: CosClient, rule: str
+) -> None:
+    """Rules of the official Go and PHP samples: right, only not served here."""
+    operations = json.dumps({"rules": [{"fileid": "o.png", "rule": rule}]})
+    for method, params in (("PUT", None), ("POST", {"image_process": ""})):
+        answer = client.cos(method, "/in/a.png", params, PICTURE, {"Pic-Operations": operations})
+        assert (answer.status, parse_response(answer)["Code"]) == (501, "NotImplemented")
 
 
 AES = {"x-cos-server-side-encryption": "AES256"}

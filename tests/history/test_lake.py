@@ -30,12 +30,16 @@ from hypothesis import strategies as st
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import HistoryError, InvalidRequest, SettingsError
-from jupyter_mjci.history import delta
 from jupyter_mjci.history.analysis import JobAccessor
-from jupyter_mjci.history.delta import DaskLake, Lake
 from jupyter_mjci.history.history import History
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
+from jupyter_mjci.history.lake import changes, libraries, time_ranges
+from jupyter_mjci.history.lake import lake as lake_module
+from jupyter_mjci.history.lake import table as table_module
+from jupyter_mjci.history.lake.cluster import DaskLake, partition_by_rows
+from jupyter_mjci.history.lake.lake import Lake
+from jupyter_mjci.history.lake.schema import ADDED_COLUMNS, SCHEMA
 from jupyter_mjci.session import Session
 from tests.history.test_analysis import ANALYSES
 from tests.history.test_journal import write_old_journal
@@ -143,13 +147,13 @@ def test_vacuum_deletes_what_no_version_within_the_retention_needs(
     for wrong in ("30 min", 0, "soon"):
         with pytest.raises(InvalidRequest):
             lake.vacuum(wrong)
-    monkeypatch.setattr(delta, "MIN_RETENTION_HOURS", 0)
+    monkeypatch.setattr(lake_module, "MIN_RETENTION_HOURS", 0)
     found = lake.vacuum("1 s", dry_run=True)
     assert found
     assert set(Path(lake.url).rglob("*.parquet")) == files - {orphan}
     assert lake.vacuum("1 s") == found
     left = {path.relative_to(lake.url).as_posix() for path in Path(lake.url).rglob("*.parquet")}
-    assert len(left) == len(files) - 1 - len(found) == len(lake._load_table().file_uris())
+    assert len(left) == len(files) - 1 - len(found) == len(lake.location.load().file_uris())
     assert_same(lake.frame(), before)
     with pytest.raises(HistoryError, match="files are gone"):
         Lake(lake.url, as_of=version - 1).frame()
@@ -216,9 +220,7 @@ def test_lake_of_an_earlier_version_is_read_and_gets_the_new_columns(
     journal.record_jobs(make_jobs(0, 60), 1.0)
     lake.merge()
     old = Lake(tmp_path / "old")
-    table = (
-        deltalake.DeltaTable(lake.url).to_pyarrow_table().drop_columns(list(delta.ADDED_COLUMNS))
-    )
+    table = deltalake.DeltaTable(lake.url).to_pyarrow_table().drop_columns(list(ADDED_COLUMNS))
     deltalake.write_deltalake(old.url, table, partition_by=["month"])
     before = old.frame()
     assert_same(before, lake.frame())
@@ -241,7 +243,7 @@ def test_lake_of_an_earlier_version_is_read_and_gets_the_new_columns(
 def test_long_journal_is_merged_in_batches(
     journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delta, "MERGE_BATCH_SIZE", 90)
+    monkeypatch.setattr(lake_module, "MERGE_BATCH_SIZE", 90)
     journal.record_jobs(make_jobs(0, 300), 1.0)
     assert lake.merge().merges == 4
     assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
@@ -331,11 +333,11 @@ def test_many_merges_are_compacted(
     journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The number of files stays small."""
-    monkeypatch.setattr(delta, "MAX_SMALL_FILES", 5)
+    monkeypatch.setattr(changes, "MAX_SMALL_FILES", 5)
     for number in range(9):
         journal.record_jobs(make_jobs(number * 10, 10), 1.0)
         lake.merge()
-    table = lake._load_table()
+    table = lake.location.load()
     assert len(table.file_uris()) <= 6
     assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
 
@@ -345,14 +347,14 @@ def test_row_groups_are_small(
 ) -> None:
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr(delta, "ROW_GROUP_SIZE", 1024)
+    monkeypatch.setattr(changes, "ROW_GROUP_SIZE", 1024)
     journal.record_jobs(make_jobs(0, 600), 1.0)
     journal.record_jobs([replace(job, submitted=THEN) for job in make_jobs(1000, 3000)], 1.0)
     lake.merge()
-    for uri in lake._load_table().file_uris():
+    for uri in lake.location.load().file_uris():
         metadata = pq.ParquetFile(uri.removeprefix("file://")).metadata
         assert all(metadata.row_group(at).num_rows <= 1024 for at in range(metadata.num_row_groups))
-    partitions = delta._partition_by_rows(delta._LakeSnapshot(lake), 2048)
+    partitions = partition_by_rows(lake.take_snapshot(), 2048)
     assert max(len(part.row_groups) for part in partitions) == 2
 
 
@@ -404,7 +406,7 @@ def test_every_engine_returns_the_same_result(
     arguments: dict[str, Any],
 ) -> None:
     """pandas on the journal, DuckDB on lake and journal, Dask on a cluster: equal dtypes, too."""
-    monkeypatch.setattr(delta, "QUERY_BATCH_SIZE", 500)  # DuckDB works range after range
+    monkeypatch.setattr(time_ranges, "QUERY_BATCH_SIZE", 500)  # DuckDB works range after range
     journal, lake = overlaid
     expected = getattr(JobAccessor(load_journal_frame(journal)), name)(**arguments)
     by_duckdb = getattr(lake.mjci, name)(**arguments)
@@ -418,7 +420,7 @@ def test_dask_frame_has_every_row_once(
     journal: Journal, lake: Lake, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Partitions have bounded size; Dask reads only the columns that are used."""
-    monkeypatch.setattr(delta, "ROW_GROUP_SIZE", 128)
+    monkeypatch.setattr(changes, "ROW_GROUP_SIZE", 128)
     journal.record_jobs(make_jobs(0, 1000), 1.0)
     lake.merge()
     journal.record_jobs(make_jobs(900, 200), 2.0)
@@ -451,7 +453,7 @@ def test_merge_that_does_not_advance_raises(
 ) -> None:
     """However often it were repeated, it would not end."""
     journal.record_jobs(make_jobs(0, 3), 1.0)
-    monkeypatch.setattr(delta, "_get_merged_sequence", lambda *_: 0)
+    monkeypatch.setattr(lake_module, "get_merged_sequence", lambda *_: 0)
     with pytest.raises(HistoryError, match="did not record how far"):
         lake.merge()
 
@@ -505,7 +507,7 @@ def test_three_writers_in_any_order_end_and_agree(steps: list[Any]) -> None:
                 lakes[writer].merge()
                 assert_same(lakes[writer].frame(), before)
             else:
-                lakes[writer]._load_table().optimize.compact()
+                lakes[writer].location.load().optimize.compact()
         expected = _expect_statuses(journals)
         for lake in lakes:
             lake.merge()
@@ -567,7 +569,7 @@ def _record_until_killed(home: Path, seed: int) -> None:
     """Record and merge until killed, and write down what was acknowledged."""
     journal = Journal(home / "journal.db")
     lake = Lake(home / "lake", journal=journal)
-    delta.MAX_SMALL_FILES = 3  # type: ignore[misc]  # so that kills hit compactions, too
+    changes.MAX_SMALL_FILES = 3  # type: ignore[misc]  # so that kills hit compactions, too
     number = seed * 100_000
     with open(home / "acknowledged", "a") as acknowledged:
         while True:
@@ -772,10 +774,10 @@ def test_lake_with_the_old_column_name_raises_with_the_way_out(
     journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lake of the first edition has "state" for "user_data"."""
-    schema = {name.replace("user_data", "state"): kind for name, kind in delta.SCHEMA.items()}
+    schema = {name.replace("user_data", "state"): kind for name, kind in SCHEMA.items()}
     with monkeypatch.context() as patch:
-        patch.setattr(delta, "SCHEMA", schema)
-        lake._open_or_create()
+        patch.setattr(table_module, "SCHEMA", schema)
+        lake.location.load_or_create()
     journal.record_jobs(make_jobs(0, 3), 1.0)
     for use in (lake.frame, lake.merge, lake.mjci.timeline):
         with pytest.raises(HistoryError, match="earlier version") as caught:
@@ -796,7 +798,7 @@ def test_missing_extra_raises_settings_error(
             raise ImportError(name)
         return importlib.import_module(name)
 
-    monkeypatch.setattr(delta, "import_module", missing)
+    monkeypatch.setattr(libraries, "import_module", missing)
     with pytest.raises(SettingsError, match=module) as caught:
         lake.frame()
     assert "jupyter_mjci[lake]" in caught.value.hint
