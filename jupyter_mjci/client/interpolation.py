@@ -57,7 +57,10 @@ def interpolate(
 
 
 def check_unfilled(text: str, namespace: Mapping[str, object]) -> None:
-    """Refuse `{name}`, `$name` and `${name}` of a variable, which are not filled in, and lists.
+    """Refuse `{name}`, `$name` and `${name}` of a variable, and lists.
+
+    IPython and f-strings fill these in; here they would be sent
+    as they are.
 
     Args:
         text: the text before interpolation
@@ -70,15 +73,18 @@ def check_unfilled(text: str, namespace: Mapping[str, object]) -> None:
         name = match[1] or match[2]
         if name in namespace:
             raise InvalidRequest(
-                f"{match[0]} is sent as it is, though there is a variable {name!r}.",
-                hint=f"Write {{{{{name}}}}} for its value. To send it as it is: --as-is.",
+                f"{match[0]} is not filled in.",
+                detail=f"But there is a variable {name!r}.",
+                hint=(f"Write {{{{{name}}}}} for its value. To send it as it is: --as-is."),
             )
     for match in PLACEHOLDER.finditer(text):
-        value = find_value(match[1], namespace)
+        path = match[1]
+        value = find_value(path, namespace)
         if isinstance(value, (list, tuple)):
+            kind = type(value).__name__
             raise InvalidRequest(
-                f"{match[1]} is a {type(value).__name__}, not a text.",
-                hint=f"Take one of its items: {{{{{match[1]}[0]}}}}. A job for each row: --each.",
+                f"{path} is a {kind}, not a text.",
+                hint=f"Take an item: {{{{{path}[0]}}}}. A job for each row: --each.",
             )
 
 
@@ -161,11 +167,14 @@ def _find_wrong_kind(value: object) -> str:
         return "a function or class"
     if isinstance(value, float) and math.isnan(value):
         return "nan"
-    if isinstance(value, (bytes, bytearray)) or _has_rows(value):
-        return f"a {type(value).__name__}"
-    has_own_text = type(value).__str__ is not object.__str__
-    if not has_own_text and type(value).__repr__ is object.__repr__:
-        return f"a {type(value).__name__} without a text"
+    kind = type(value)
+    if isinstance(value, (bytes, bytearray)):
+        return f"a {kind.__name__}"
+    if _has_rows(value):
+        return f"a {kind.__name__}"
+    has_text = kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
+    if not has_text:
+        return f"a {kind.__name__} without a text"
     return ""
 
 

@@ -112,8 +112,10 @@ def describe_expected(parameter: Parameter) -> str:
     """Return what a field for a parameter takes."""
     low, high = parameter.minimum, parameter.maximum
     if low is not None and high is not None:
-        return translate("an integer from {low} to {high}").format(low=low, high=high)
-    return translate(parameter.expected.removesuffix(BASE64_SUFFIX))
+        text = translate("an integer from {low} to {high}")
+        return text.format(low=low, high=high)
+    expected = parameter.expected
+    return translate(expected.removesuffix(BASE64_SUFFIX))
 
 
 class NumberControl(TextControl):

@@ -93,7 +93,11 @@ def render_alert(message: Sequence[str], *, level: AlertLevel = "error") -> str:
 def format_range(first: int, shown: int, total: int) -> str:
     """Return which of a list are shown, as "1–25 of 1,000"; the first is 0."""
     text = translate("{first}–{last} of {count}")
-    return text.format(first=f"{first + 1:,}", last=f"{first + shown:,}", count=f"{total:,}")
+    return text.format(
+        first=f"{first + 1:,}",
+        last=f"{first + shown:,}",
+        count=f"{total:,}",
+    )
 
 
 def render_status(text: str) -> str:

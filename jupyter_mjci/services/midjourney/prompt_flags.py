@@ -591,11 +591,17 @@ _DRAWN_CATEGORIES = ("L", "N", "M", "So")
 
 
 def _check_words(prompt: str) -> None:
-    """Refuse a prompt in which nothing can be drawn: quotation marks around nothing, a lone "?"."""
-    if not any(category(letter).startswith(_DRAWN_CATEGORIES) for letter in prompt):
-        raise PreflightError(
-            f"The prompt has no words: {prompt.strip()}", hint=f"Write what to draw. {AS_IS_HINT}"
-        )
+    """Refuse a prompt in which nothing can be drawn.
+
+    Quotation marks around nothing, for example, or a lone "?".
+    """
+    for letter in prompt:
+        if category(letter).startswith(_DRAWN_CATEGORIES):
+            return
+    raise PreflightError(
+        f"The prompt has no words: {prompt.strip()}",
+        hint=f"Write what to draw. {AS_IS_HINT}",
+    )
 
 
 def _check_quotations(prompt: str) -> None:
