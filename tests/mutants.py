@@ -1,11 +1,16 @@
 """Mutation testing: change one thing in a module, and see whether a test notices.
 
-    python -m tests.mutants [--count 300] [--seed 0] [--jobs 2] [MODULE ...]
+    python -m tests.mutants [--count 400] [--seed 0] [--reach FILE] [MODULE ...]
 
-First the tests run once, unchanged, to see which of them reach which line, and how long each takes.
-Then each mutant runs in a forked process that imports the changed module in place of the real one:
-first against simulated schedules, then against the tests that reach the changed line, the fastest
-first. Survivors are printed with their line; a few of them change nothing that can be observed.
+First the tests run once, unchanged, to see which of them reach which line, and how long each takes
+(`--reach` keeps that in a file). Then each mutant runs in a forked process: against the tests named
+after the module, simulated schedules, and the other tests that reach the changed line. What changes
+a function replaces its code; what changes an import imports the module anew. Survivors are printed
+with their line, to be read: some change nothing that can be observed.
+
+Not changed are the numbers of a module's constants in capitals (pauses and bounds: 16 seconds would
+do as well as 15; that they are kept to, their comparisons show), the flags of dataclasses and of
+`zip` (type checking holds to them), imports for type checking, and what is logged.
 """
 
 from __future__ import annotations
@@ -13,9 +18,11 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import gc
 import importlib
 import importlib.abc
 import importlib.machinery
+import itertools
 import json
 import os
 import random
@@ -23,21 +30,37 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 # Imported once for all mutants; nothing of the package itself may be among them.
 import anyio
 import httpx
+import hypothesis
+import IPython
+import msgspec
+import pandas
+import PIL.Image
 import pytest
+import starlette.applications
 import tenacity
+import uvicorn
 from coverage import Coverage
 
-PRELOADED = (anyio, httpx, pytest, tenacity)
+PRELOADED = (
+    anyio, httpx, hypothesis, IPython, msgspec, pandas, PIL.Image, pytest, starlette, tenacity,
+    uvicorn,
+)  # fmt: skip
 ROOT = Path(__file__).parents[1]
+for plugin in entry_points(group="pytest11"):
+    if not plugin.value.startswith("jupyter_mjci"):
+        plugin.load()
 # Where the tests are that may reach the modules.
 TESTS = (
     "tests/client/test_outcomes.py",
@@ -48,6 +71,7 @@ TESTS = (
     "tests/jobs",
     "tests/services",
     "tests/notebook/test_line_parser.py",
+    "tests/notebook/test_magics.py",
     "tests/test_session.py",
     "tests/test_every_call.py",
 )
@@ -57,11 +81,7 @@ MODULES = (
     "jupyter_mjci/history/journal.py",
     "jupyter_mjci/history/journal_rows.py",
     "jupyter_mjci/history/journal_schema.py",
-    "jupyter_mjci/jobs/submission.py",
-    "jupyter_mjci/jobs/journal_writer.py",
-    "jupyter_mjci/jobs/batch.py",
-    "jupyter_mjci/jobs/polling.py",
-    "jupyter_mjci/jobs/waiting_room.py",
+    *sorted(f"jupyter_mjci/jobs/{path.name}" for path in (ROOT / "jupyter_mjci/jobs").glob("*.py")),
     "jupyter_mjci/services/midjourney/reconciliation.py",
     "jupyter_mjci/services/midjourney/responses.py",
     "jupyter_mjci/services/tencent_ci/reconciliation.py",
@@ -79,23 +99,23 @@ SIMULATED = frozenset(
         "jupyter_mjci/services/tencent_ci/reconciliation.py",
     }
 )
-SCHEDULES = 250
+SCHEDULES = 150
 STRIDE = 491
-TIMEOUT = 240  # seconds: a mutant that runs longer is noticed
-MAX_TESTS = 80  # that a mutant is tried on: the fastest of those that reach its line
+TIMEOUT = 120  # seconds: a mutant that runs longer is noticed
+# those that are tried first: collecting all takes longer than
+# running a few
+FEW_TESTS = 25
 # tests of whole processes, which take long, and are about what the others are about
 SLOW_TESTS = "not stress and not killed and not processes and not survive"
 QUIET = "ignore::pytest.PytestAssertRewriteWarning"
 PYTEST_OPTIONS = ("-q", "-n0", "-pno:cacheprovider", "-W", QUIET)
 
+FLAGS = frozenset({"eq", "frozen", "kw_only", "slots", "strict"})
+
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
     ast.GtE: ast.Gt, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
 }  # fmt: skip
-
-
-# the tests that reach each line of each module, by path and number
-TestsByLine = dict[str, dict[int, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -108,6 +128,8 @@ class Mutant:
         number: which node it changes, in the order of `ast.walk`
         choice: which of the node's changes it is
         change: what it is
+        is_late: whether it is in the body of a function, so that
+            it can be made after the import
     """
 
     path: str
@@ -115,14 +137,14 @@ class Mutant:
     number: int
     choice: int
     change: str
+    is_late: bool
 
-    @property
-    def source(self) -> str:
-        """The changed source."""
+    def compile(self) -> CodeType:
+        """Compile the changed source."""
         tree = ast.parse((ROOT / self.path).read_text("utf-8"))
         node = next(each for number, each in enumerate(ast.walk(tree)) if number == self.number)
         _mutate(node, self.choice)
-        return ast.unparse(ast.fix_missing_locations(tree))
+        return compile(ast.fix_missing_locations(tree), str(ROOT / self.path), "exec")
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.change}"
@@ -131,11 +153,39 @@ class Mutant:
 def find_mutants(path: str) -> Iterator[Mutant]:
     """Yield every mutant of a module."""
     tree = ast.parse((ROOT / path).read_text("utf-8"))
+    excluded = set(_find_excluded(tree))
+    late = set(_find_late(tree))
     for number, node in enumerate(ast.walk(tree)):
+        if node in excluded:
+            continue
         for choice in range(3):
             change = _mutate(copy.deepcopy(node), choice)
             if change:
-                yield Mutant(path, getattr(node, "lineno", 0), number, choice, change)
+                yield Mutant(path, getattr(node, "lineno", 0), number, choice, change, node in late)
+
+
+def _find_excluded(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield the nodes that are not changed."""
+    for statement in tree.body:
+        match statement:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name))
+            ) if name.isupper():
+                yield from ast.walk(statement)
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                yield from ast.walk(statement)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg in FLAGS:
+            yield node.value
+
+
+def _find_late(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield the nodes in the bodies of functions, and the functions: what is dropped is in them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+            for statement in node.body:
+                yield from ast.walk(statement)
 
 
 def _mutate(node: ast.AST, choice: int) -> str:
@@ -159,6 +209,8 @@ def _mutate(node: ast.AST, choice: int) -> str:
         case ast.BinOp(op=ast.Add() | ast.Sub()), 0:
             node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
             return f"to {type(node.op).__name__}"
+        case ast.Return(value=ast.Constant(value=False | None)), 0:
+            return ""
         case ast.Return(value=ast.expr()), 0:
             node.value = None
             return "returns None"
@@ -180,11 +232,17 @@ def _drop_statement(body: list[ast.stmt], choice: int) -> str:
 
 def _is_droppable(statement: ast.stmt) -> bool:
     match statement:
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="LOG")))):
+            return False
         case ast.Expr(value=ast.Call() | ast.Await()) | ast.Raise():
             return True
         case ast.Assign(targets=[ast.Attribute()]):
             return True
     return False
+
+
+# functions and what their code is changed to
+Changes = Sequence[tuple[FunctionType, CodeType]]
 
 
 class MutantImporter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -200,7 +258,7 @@ class MutantImporter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(name, self, origin=str(ROOT / self.mutant.path))
 
     def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self.mutant.source, self.mutant.path, "exec"), module.__dict__)
+        exec(self.mutant.compile(), module.__dict__)
 
 
 class Reach:
@@ -218,51 +276,78 @@ class Reach:
         self.seconds[item.nodeid] = time.perf_counter() - started
         return result
 
-    def measure(self) -> TestsByLine:
-        """Run all tests; return those that reach each line of each module, the fastest first."""
+    def measure(self) -> dict[str, Any]:
+        """Run all tests; return those that reach each line of each module, and their seconds."""
         self.coverage.start()
         pytest.main([*PYTEST_OPTIONS, "-k", SLOW_TESTS, *TESTS], plugins=[self])
         self.coverage.stop()
         data = self.coverage.get_data()
-        return {path: self._sort(data.contexts_by_lineno(str(ROOT / path))) for path in MODULES}
-
-    def _sort(self, contexts: Mapping[int, Sequence[str]]) -> dict[int, list[str]]:
-        return {
-            line: sorted(filter(None, names), key=lambda name: self.seconds[name])
-            for line, names in contexts.items()
-        }
+        lines = {path: data.contexts_by_lineno(str(ROOT / path)) for path in MODULES}
+        return {"reach": lines, "seconds": self.seconds}
 
 
-def measure_reach() -> TestsByLine:
+def measure_reach(file: Path) -> None:
     """Measure in a process of its own: this one must import nothing of the package."""
-    with tempfile.TemporaryFile("w+") as file:
-        pid = os.fork()
-        if not pid:
-            silence()
-            json.dump(Reach().measure(), file)
-            file.flush()
-            os._exit(0)
-        os.waitpid(pid, 0)
-        file.seek(0)
-        measured = json.load(file)
-    return {path: {int(n): names for n, names in lines.items()} for path, lines in measured.items()}
+    pid = os.fork()
+    if not pid:
+        silence()
+        file.write_text(json.dumps(Reach().measure()), "utf-8")
+        os._exit(0)
+    os.waitpid(pid, 0)
 
 
-def choose_tests(mutant: Mutant, reach: TestsByLine) -> list[str]:
-    """Return the tests that reach a mutant's line.
+class TestChoice:
+    """Chooses the tests that a mutant is tried on.
 
-    What runs on import is reached by all tests of the module: those
-    of its functions.
+    Args:
+        measured: what `Reach.measure` returns
+        budget: how many seconds they may have taken, when they
+            were measured
     """
-    lines = reach[mutant.path]
-    names = lines.get(mutant.line) or sorted(
-        {name for tests in lines.values() for name in tests[:3]}
-    )
-    return names[:MAX_TESTS]
+
+    __test__ = False
+
+    def __init__(self, measured: Mapping[str, Any], budget: float) -> None:
+        self.budget = budget
+        self.seconds: Mapping[str, float] = measured["seconds"]
+        self.reach: Mapping[str, Mapping[str, list[str]]] = measured["reach"]
+
+    def choose(self, mutant: Mutant) -> tuple[list[str], list[str]]:
+        """Return the tests named after the module, and others, that reach a mutant's line.
+
+        What runs on import is reached by all tests of the module.
+        """
+        lines = self.reach[mutant.path]
+        names = lines.get(str(mutant.line)) or [name for tests in lines.values() for name in tests]
+        order = self._sort(set(filter(None, names)))
+        file_name = f"test_{Path(mutant.path).stem}"
+        named = [name for name in order if file_name in name]
+        others = [name for name in order if file_name not in name]
+        return self._cut(named), self._cut(others)
+
+    def is_reached_late(self, mutant: Mutant) -> bool:
+        """Return whether a test reaches the line, not only the import."""
+        return any(self.reach[mutant.path].get(str(mutant.line), ()))
+
+    def _sort(self, names: Iterable[str]) -> list[str]:
+        """Put one case of each test first, then another one of each; of equals the fastest."""
+        counts = Counter[str]()
+        keys = {}
+        for name in sorted(names, key=self.seconds.__getitem__):
+            function = name.partition("[")[0]
+            keys[name] = (counts[function], self.seconds[name])
+            counts[function] += 1
+        return sorted(keys, key=keys.__getitem__)
+
+    def _cut(self, names: Sequence[str]) -> list[str]:
+        """Keep as many as run within the budget, but the first in any case."""
+        totals = itertools.accumulate(map(self.seconds.__getitem__, names))
+        kept = [name for name, total in zip(names, totals, strict=True) if total <= self.budget]
+        return kept or list(names[:1])
 
 
-def is_noticed(mutant: Mutant, tests: Sequence[str]) -> bool:
-    """Run the schedules and tests on a mutant, in this process; return whether one fails."""
+def is_noticed(mutant: Mutant, named: Sequence[str], others: Sequence[str]) -> bool:
+    """Run tests and schedules on a mutant, in this process; return whether one fails."""
     importer = MutantImporter(mutant)
     sys.meta_path.insert(0, importer)
     try:
@@ -271,8 +356,18 @@ def is_noticed(mutant: Mutant, tests: Sequence[str]) -> bool:
         importlib.import_module(importer.name)
     except Exception:
         return True
-    if mutant.path in SIMULATED and is_found_by_simulation():
-        return True
+    is_simulated = mutant.path in SIMULATED
+    return (
+        has_failure(named)
+        or has_failure(others[:FEW_TESTS])
+        or (is_simulated and is_found_by_simulation())
+        or has_failure(others[FEW_TESTS:])
+    )
+
+
+def has_failure(tests: Sequence[str]) -> bool:
+    if not tests:
+        return False
     return pytest.main(["-x", *PYTEST_OPTIONS, *tests]) != pytest.ExitCode.OK
 
 
@@ -294,33 +389,156 @@ def silence() -> None:
     os.dup2(devnull, 2)
 
 
-def start(mutant: Mutant, tests: Sequence[str]) -> int:
-    """Try a mutant in a process of its own, and return its id."""
+def try_by_import(mutants: Sequence[Mutant], tests: TestChoice) -> Iterator[tuple[Mutant, int]]:
+    """Try mutants each by importing it; yield each with its status: 0 if it survived."""
+    for mutant in mutants:
+        named, others = tests.choose(mutant)
+        yield mutant, run_in_child(lambda: is_noticed(mutant, named, others))  # noqa: B023 - run at once
+
+
+def run_in_child(is_noticed: Callable[[], bool]) -> int:
+    """Run a function in a process of its own; return the status: whether it returned True."""
     pid = os.fork()
     if pid:
-        return pid
+        return os.waitpid(pid, 0)[1]
     silence()
     signal.alarm(TIMEOUT)
     code = 1
     try:
-        code = 1 if is_noticed(mutant, tests) else 0
+        code = 1 if is_noticed() else 0
     finally:
         os._exit(code)
 
 
-def try_mutants(
-    mutants: Sequence[Mutant], reach: TestsByLine, at_once: int
-) -> Iterator[tuple[Mutant, int]]:
-    """Try mutants, some at a time; yield each with the status of its process: 0 if it survived."""
-    waiting = list(reversed(mutants))
-    running: dict[int, Mutant] = {}
-    while waiting or running:
-        while waiting and len(running) < at_once:
-            mutant = waiting.pop()
-            running[start(mutant, choose_tests(mutant, reach))] = mutant
-        pid, status = os.wait()
-        if pid in running:
-            yield running.pop(pid), status
+class Patcher:
+    """Tries mutants, each in a fork of a process that has imported and collected all: a plugin.
+
+    Args:
+        mutants: those whose change is in a function
+        tests: chooses the tests
+        report: called with a mutant and its status, None where
+            it can only be tried by import
+    """
+
+    def __init__(
+        self,
+        mutants: Sequence[Mutant],
+        tests: TestChoice,
+        report: Callable[[Mutant, int | None], None],
+    ) -> None:
+        self.mutants = mutants
+        self.tests = tests
+        self.report = report
+        self.has_failed = False
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        gc.unfreeze()
+        functions = find_functions({str(ROOT / mutant.path) for mutant in self.mutants})
+        gc.freeze()
+        self.items = {item.nodeid: item for item in session.items}
+        for mutant in self.mutants:
+            changes = find_changes(mutant, functions)
+            if changes:
+                self.report(mutant, run_in_child(partial(self._is_noticed, mutant, changes)))
+            else:
+                self.report(mutant, None)
+        return True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.has_failed |= report.failed
+
+    def _is_noticed(self, mutant: Mutant, changes: Changes) -> bool:
+        for function, code in changes:
+            function.__code__ = code
+        named, others = self.tests.choose(mutant)
+        return (
+            self._run([*named, *others[:FEW_TESTS]])
+            or (mutant.path in SIMULATED and is_found_by_simulation())
+            or self._run(others[FEW_TESTS:])
+        )
+
+    def _run(self, names: Sequence[str]) -> bool:
+        items = [self.items[name] for name in names if name in self.items]
+        for item, following in zip(items, [*items[1:], None], strict=False):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if self.has_failed:
+                return True
+        return False
+
+
+def find_functions(files: Collection[str]) -> list[FunctionType]:
+    """Return all functions of modules, also those that a decorator hides."""
+    each = gc.get_objects()
+    return [f for f in each if type(f) is FunctionType and f.__code__.co_filename in files]
+
+
+def find_changes(mutant: Mutant, functions: Iterable[FunctionType]) -> Changes:
+    """Return the functions that a mutant changes, with their changed code."""
+    path = str(ROOT / mutant.path)
+    codes = {_get_key(code): code for code in _iter_codes(mutant.compile())}
+    changes = []
+    for function in functions:
+        old = function.__code__
+        code = codes.get(_get_key(old)) if old.co_filename == path else None
+        # The order of names is another one where one is not used any more.
+        if code is not None and code != old and code.co_freevars == old.co_freevars:
+            changes.append((function, code))
+    return changes
+
+
+def _get_key(code: CodeType) -> tuple[str, int]:
+    return code.co_qualname, code.co_firstlineno
+
+
+def _iter_codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _iter_codes(constant)
+
+
+def try_in_forks(
+    mutants: Sequence[Mutant], tests: TestChoice
+) -> Iterator[tuple[Mutant, int | None]]:
+    """Try mutants in forks of a process that has collected the tests once."""
+    reader, writer = os.pipe()
+    numbers = {mutant: number for number, mutant in enumerate(mutants)}
+
+    def report(mutant: Mutant, status: int | None) -> None:
+        os.write(writer, f"{json.dumps([numbers[mutant], status])}\n".encode())
+
+    pid = os.fork()
+    if not pid:
+        os.close(reader)
+        silence()
+        importlib.import_module("tests.simulation.__main__")
+        pytest.main(["-s", *PYTEST_OPTIONS, *TESTS], plugins=[Patcher(mutants, tests, report)])
+        os._exit(0)
+    os.close(writer)
+    with open(reader, encoding="ascii") as lines:
+        for line in lines:
+            number, status = json.loads(line)
+            yield mutants[number], status
+    os.waitpid(pid, 0)
+
+
+def try_mutants(mutants: Sequence[Mutant], tests: TestChoice) -> Iterator[tuple[Mutant, int]]:
+    """Yield each mutant with the status of its process: 0 if it survived."""
+    late = [mutant for mutant in mutants if mutant.is_late and tests.is_reached_late(mutant)]
+    early = [mutant for mutant in mutants if mutant not in late]
+    for mutant, status in try_in_forks(late, tests):
+        if status is None:
+            early.append(mutant)
+        else:
+            yield mutant, status
+    yield from try_by_import(early, tests)
+
+
+def choose_mutants(paths: Sequence[str], count: int, seed: int) -> list[Mutant]:
+    """Choose among the mutants of all modules; return them module by module."""
+    mutants = [mutant for path in paths for mutant in find_mutants(path)]
+    chosen = random.Random(seed).sample(mutants, min(count, len(mutants)))
+    return sorted(chosen, key=lambda mutant: (mutant.path, mutant.line, mutant.number))
 
 
 def main() -> None:
@@ -328,25 +546,35 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("modules", nargs="*", default=list(MODULES), metavar="MODULE")
-    parser.add_argument("--count", type=int, default=300, help="how many, chosen by the seed")
+    parser.add_argument("--count", type=int, default=400, help="how many, chosen by the seed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2, help="how many run at a time")
+    parser.add_argument("--reach", type=Path, help="where what tests reach is kept")
+    parser.add_argument("--budget", type=float, default=40, help="seconds of tests for each")
+    parser.add_argument("--slice", default=":", help="of those, as START:END")
     args = parser.parse_args()
-    mutants = [mutant for path in args.modules for mutant in find_mutants(path)]
-    chosen = random.Random(args.seed).sample(mutants, min(args.count, len(mutants)))
+    first, _, last = args.slice.partition(":")
+    chosen = choose_mutants(args.modules, args.count, args.seed)
+    chosen = chosen[int(first or 0) : int(last or len(chosen))]
     started = time.monotonic()
-    reach = measure_reach()
-    statuses = Counter[int]()
-    for mutant, status in try_mutants(chosen, reach, args.jobs):
-        statuses[status] += 1
+    with tempfile.TemporaryDirectory() as folder:
+        file = args.reach or Path(folder, "reach.json")
+        if not file.exists():
+            measure_reach(file)
+        tests = TestChoice(json.loads(file.read_text("utf-8")), args.budget)
+    results: dict[str, Counter[str]] = defaultdict(Counter)
+    for mutant, status in try_mutants(chosen, tests):
+        results[mutant.path]["tried"] += 1
+        print(".", end="", file=sys.stderr, flush=True)
         if status == 0:
+            results[mutant.path]["survived"] += 1
             print(mutant, flush=True)
+        if status == signal.SIGALRM:
+            print(f"{mutant} (noticed by a time-out)", flush=True)
+    for path, counts in sorted(results.items()):
+        print(f"{path}: {counts['tried'] - counts['survived']} of {counts['tried']} noticed")
+    survived = sum(counts["survived"] for counts in results.values())
     seconds = time.monotonic() - started
-    noticed = len(chosen) - statuses[0]
-    print(
-        f"{noticed} of {len(chosen)} noticed, {statuses[signal.SIGALRM]} of them by a time-out,"
-        f" in {seconds:.0f} s ({len(mutants)} there are)"
-    )
+    print(f"{len(chosen) - survived} of {len(chosen)} noticed in {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from xml.sax.saxutils import escape as xml_escape
@@ -55,6 +56,38 @@ def interpolate(
     return PLACEHOLDER.sub(replace, text)
 
 
+def check_unfilled(text: str, namespace: Mapping[str, object]) -> None:
+    """Refuse `{name}`, `$name` and `${name}` of a variable, and lists.
+
+    IPython and f-strings fill these in; here they would be sent
+    as they are.
+
+    Args:
+        text: the text before interpolation
+        namespace: the variables by name
+
+    Raises:
+        InvalidRequest: says how to write it.
+    """
+    for match in _OTHER_PLACEHOLDER.finditer(text):
+        name = match[1] or match[2]
+        if name in namespace:
+            raise InvalidRequest(
+                f"{match[0]} is not filled in.",
+                detail=f"But there is a variable {name!r}.",
+                hint=(f"Write {{{{{name}}}}} for its value. To send it as it is: --as-is."),
+            )
+    for match in PLACEHOLDER.finditer(text):
+        path = match[1]
+        value = find_value(path, namespace)
+        if isinstance(value, (list, tuple)):
+            kind = type(value).__name__
+            raise InvalidRequest(
+                f"{path} is a {kind}, not a text.",
+                hint=f"Take an item: {{{{{path}[0]}}}}. A job for each row: --each.",
+            )
+
+
 def find_job(value: object) -> Job | None:
     """Return the value if it is a job, or the job that it follows (`.job`)."""
     job = value if isinstance(value, Job) else getattr(value, "job", None)
@@ -72,6 +105,8 @@ def find_value(path: str, namespace: Mapping[str, object]) -> object:
 
 
 _NAME = r"[^\W\d]\w*"
+# {name} and ${name}, not in double braces; $name, not within a word
+_OTHER_PLACEHOLDER = re.compile(rf"(?<!\{{)\$?\{{\s*({_NAME})\s*\}}(?!\}})|(?<![\w$])\$({_NAME})")
 _STEP = re.compile(rf"\.({_NAME})|\[(-?\d+|'[^']*'|\"[^\"]*\")\]")
 _PATH = re.compile(rf"{_NAME}(?:{_STEP.pattern})*")
 
@@ -116,12 +151,36 @@ def _format_value(path: str, value: object) -> str:
     job = find_job(value)
     if job is not None:
         return job.id
-    if value is None or inspect.isroutine(value) or inspect.isclass(value):
-        kind = "None" if value is None else "a function or class"
+    kind = _find_wrong_kind(value)
+    if kind:
         raise InvalidRequest(
             f"{path} is {kind}, not a text.", hint="Nothing was sent. Assign it a text first."
         )
     return str(value)
+
+
+def _find_wrong_kind(value: object) -> str:
+    """Return what a value is whose text nobody means; "" for any other."""
+    if value is None:
+        return "None"
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return "a function or class"
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
+    kind = type(value)
+    if isinstance(value, (bytes, bytearray)):
+        return f"a {kind.__name__}"
+    if _has_rows(value):
+        return f"a {kind.__name__}"
+    has_text = kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
+    if not has_text:
+        return f"a {kind.__name__} without a text"
+    return ""
+
+
+def _has_rows(value: object) -> bool:
+    """Return whether a value is an array or a table."""
+    return bool(getattr(value, "shape", ()))
 
 
 def escape_xml(text: str) -> str:

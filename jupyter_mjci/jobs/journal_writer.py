@@ -181,8 +181,9 @@ class JournalWriter:
                 # a bug in one of them must not hit the others
                 for entry in entries:
                     self._write_together([entry])
+                return
             for entry in entries:
-                entry.error = entry.error or error
+                entry.error = error
         for entry in entries:
             if entry.event is not None:
                 entry.event.set()

@@ -34,6 +34,12 @@ OVERFLOWING = """() => {
 }"""
 
 
+# Where a field stands below its label, its width must not become its height.
+STRETCHED = """() => [...document.querySelectorAll('.mjci-live :is(select, input)')]
+  .filter(field => field.getBoundingClientRect().height > 60)
+  .map(field => field.outerHTML.slice(0, 160))"""
+
+
 def fill_midjourney(page: Any) -> None:
     page.fill(PROMPT, "a red fox in deep snow")
     page.click(IMAGINE)
@@ -105,6 +111,7 @@ def test_panel_has_no_serious_violation_and_fits_600_px(
             problems += [f"{theme} {text}" for text in find_violations(page)]
             if width == 600:
                 problems += [f"overflow {text}" for text in page.js(OVERFLOWING)]
+                problems += [f"stretched {text}" for text in page.js(STRETCHED)]
     resize(page, 1280, 1000)
     (shots / f"access-{kind}.txt").write_text("\n".join(problems))
     assert problems == []

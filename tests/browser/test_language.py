@@ -12,6 +12,7 @@ from tests.browser.conftest import Chromium, Lab, Page
 SESSION = "%load_ext jupyter_mjci\nimport jupyter_mjci as mjci\n%mjci sandbox --speed 1e6"
 PROMPT = ".mjci-live textarea"
 BUTTON = ".mjci-live .mjci-submit"
+MORE = ("%mj_imagine a red fox", "history = mjci.panel('history')\nhistory")
 CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
@@ -37,18 +38,25 @@ def test_browser_set_to_chinese_shows_chinese_labels_and_saves_english(
     open_page: Callable[..., Page],
 ) -> None:
     """Also what is shown later; what a person has typed is sent as it is."""
-    page = open_page("zh-CN", SESSION, "panel = mjci.panel('mj')\npanel", "%mj_imagine a red fox")
+    page = open_page("zh-CN", SESSION, "panel = mjci.panel('mj')\npanel", *MORE)
     page.run(0)
     page.run(1)
     page.wait_for(f"{BUTTON}:has-text('绘图')")
-    assert page.count("select option:has-text('模糊')") == 0
     page.fill(PROMPT, "failed")
+    page.wait_for(".mjci-live .mjci-sent:has-text('将发送: failed')")
+    page.click(".mjci-live button:has-text('更多选项')")
+    options = page.texts(".mjci-fold option")
+    assert [text for text in options if text[0].islower() and " " in text] == []
     page.click(BUTTON)
-    page.wait_for(".mjci-live .mjci-card :text('成功')")
-    page.wait_for(".mjci-live .mjci-job-subject:text('failed')")
+    page.wait_for(".mjci-live .mjci-card :has-text('成功')")
+    page.wait_for(".mjci-live .mjci-job-subject:has-text('failed')")
     page.wait_for(".mjci-live .mjci-card button:has-text('下载')")
     page.run(2)
     page.wait_for(".mjci-job-buttons button:has-text('下载')")
+    page.run(3)
+    page.wait_for("td:has-text('成功')")
+    assert page.count("td:has-text('failed')") > 0
+    assert page.count("td:has-text('失败')") == 0
     saved = str([cell.get("outputs") for cell in page.save().cells])
     assert "succeeded" in saved
     assert not CHINESE.search(saved)

@@ -282,6 +282,22 @@ def test_key_of_a_forgotten_submission_is_free_again(journal: Journal) -> None:
     assert record_again("m2") == [True]
 
 
+def test_job_of_a_key_is_found_as_last_seen(journal: Journal) -> None:
+    """What has this key was made: a study shows its job, and does not pay for another."""
+    call = replace(CALL, key="row 1")
+    assert journal.find_job_by_key(call) is None
+    record_pending = partial(
+        submissions.record, call=call, lease=Lease("m1", "x"), times=(1.0, 2.0), origin="http://p",
+        has_marker=True,
+    )  # fmt: skip
+    journal.write(record_pending)
+    assert journal.find_job_by_key(call) is None
+    journal.write(partial(submissions.accept, marker="m1", job_id="17", now=2.0))
+    journal.record_jobs([DONE, replace(DONE, id="18")], 3.0)
+    assert journal.find_job_by_key(call) == DONE
+    assert journal.find_job_by_key(replace(call, key="row 2")) is None
+
+
 def test_claims_of_another_origin_are_others(journal: Journal) -> None:
     """Ids are unique only there."""
     record(journal, "m1")
@@ -573,6 +589,17 @@ def test_migrated_and_new_journals_have_the_same_schema(tmp_path: Path) -> None:
         schemas.append([tuple(row) for row in rows])
         journal.close()
     assert schemas[0] == schemas[1]
+
+
+def test_relatives_are_of_the_same_server() -> None:
+    """Another one gives the same ids to others."""
+    journal = Journal(None, origins={"mj": "http://p"})
+    parent, child = replace(DONE, id="1", parent=""), replace(DONE, id="2", parent="1")
+    foreign = replace(child, id="3", origin="http://another")
+    journal.record_jobs([parent, child, foreign], 1.0)
+    assert [job.id for job in journal.find_relatives(parent)] == ["2"]
+    away = replace(parent, origin="http://another")
+    assert [job.id for job in journal.find_relatives(away)] == ["3"]
 
 
 def test_relatives_are_the_parent_and_what_was_made_of_a_job() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sqlite3
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 import jupyter_mjci as mjci
@@ -158,3 +161,102 @@ def test_fork_beside_a_thread_that_writes_can_use_the_session(tmp_path: Path) ->
         may_end.set()
         thread.join()
         assert job_id in {row.job_id for row in session.journal.submissions()}
+
+
+class CountingJournal(Journal):
+    """A journal that counts its transactions."""
+
+    transactions = 0
+
+    def write(self, *writes: Any, **options: Any) -> list[Any]:
+        self.transactions += 1
+        return super().write(*writes, **options)
+
+
+def insert(name: str, db: sqlite3.Connection) -> str:
+    db.execute("INSERT INTO metadata VALUES (?, '1')", (name,))
+    return name
+
+
+def fail(_: sqlite3.Connection) -> None:
+    raise ZeroDivisionError
+
+
+async def commit_together(writer: JournalWriter, *writes: Any) -> list[object]:
+    """Commit each by itself at the same time; return the results, or the errors."""
+    results: dict[int, object] = {}
+
+    async def commit(number: int) -> None:
+        try:
+            results[number] = await writer.commit(writes[number])
+        except ZeroDivisionError as error:
+            results[number] = error
+
+    async with anyio.create_task_group() as group:
+        for number in range(len(writes)):
+            group.start_soon(commit, number)
+    return [results[number] for number in range(len(writes))]
+
+
+@pytest.fixture
+def counting_journal(tmp_path: Path) -> Iterator[CountingJournal]:
+    journal = CountingJournal(tmp_path / "journal.db")
+    journal.position()
+    journal.transactions = 0
+    yield journal
+    journal.close()
+
+
+@pytest.mark.anyio
+async def test_writes_that_are_due_together_share_one_transaction(
+    counting_journal: CountingJournal,
+) -> None:
+    """Each gets its own result, and the next ones are written, too."""
+    writer = JournalWriter(counting_journal)
+    for rounds in (1, 2):
+        names = [f"{rounds}.{number}" for number in range(8)]
+        results = await commit_together(writer, *(partial(insert, name) for name in names))
+        assert results == [[name] for name in names]
+        assert counting_journal.transactions == rounds
+
+
+@pytest.mark.anyio
+async def test_write_with_a_bug_leaves_those_of_the_same_transaction(
+    counting_journal: CountingJournal,
+) -> None:
+    writer = JournalWriter(counting_journal)
+    first, failed, last = await commit_together(
+        writer, partial(insert, "first"), fail, partial(insert, "last")
+    )
+    assert isinstance(failed, ZeroDivisionError)
+    assert (first, last) == (["first"], ["last"])
+    assert [counting_journal.get_meta(name) for name in ("first", "last")] == ["1", "1"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("interrupted", [0, 1])
+async def test_interrupted_commit_leaves_out_no_other(
+    counting_journal: CountingJournal, interrupted: int
+) -> None:
+    """The first one writes for all; one that waits for it is taken out."""
+    scopes = [anyio.CancelScope() for _ in range(3)]
+
+    async def pause() -> None:
+        await anyio.lowlevel.checkpoint()
+        scopes[interrupted].cancel()
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+
+    writer = JournalWriter(counting_journal, pause=pause)
+
+    async def commit(number: int) -> None:
+        with scopes[number]:
+            await writer.commit(partial(insert, str(number)))
+
+    async with anyio.create_task_group() as group:
+        for number in range(3):
+            group.start_soon(commit, number)
+    written = [number for number in range(3) if counting_journal.get_meta(str(number))]
+    assert {0, 1, 2} - {interrupted} <= set(written)
+    assert (1 in written) is (interrupted != 1)
+    assert await writer.commit(partial(insert, "later")) == ["later"]

@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from jupyter_mjci.client.interpolation import escape_toml, escape_xml, interpolate
+from jupyter_mjci.client.interpolation import (
+    check_unfilled,
+    escape_toml,
+    escape_xml,
+    interpolate,
+)
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.notebook import line_parser
 from jupyter_mjci.notebook.job_body import parse_body
 from jupyter_mjci.notebook.line_parser import (
     BATCH_OPTIONS,
@@ -204,6 +211,38 @@ def test_undefined_placeholder_is_rejected() -> None:
         interpolate("a {{nope}}", NAMES)
 
 
+@pytest.mark.parametrize("text", ["a {n} fox", "${n}", "a $n", "{ n }, {a, b}"])
+def test_placeholder_of_another_kind_is_refused_for_a_variable(text: str) -> None:
+    """IPython and f-strings fill these in: who writes them means the value."""
+    with pytest.raises(InvalidRequest, match=r"Write \{\{n\}\}|there is a variable 'n'"):
+        check_unfilled(text, NAMES)
+
+
+def test_list_is_no_prompt() -> None:
+    with pytest.raises(InvalidRequest, match="foxes is a list, not a text"):
+        check_unfilled("{{foxes}}", {"foxes": ["a red fox", "a blue fox"]})
+
+
+@pytest.mark.parametrize("text", ["{{n}} {{ n }}", "{n, b}", "{x} $x ${x}", "$5 A$n US$", "{}"])
+def test_text_that_only_resembles_a_placeholder_is_accepted(text: str) -> None:
+    check_unfilled(text, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, "None"),
+        (float("nan"), "nan"),
+        (b"a fox", "a bytes"),
+        (pd.Series(["a fox"]), "a Series"),
+        (object(), "a object without a text"),
+    ],
+)
+def test_value_that_is_no_text_is_refused(value: object, kind: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"value is {kind}"):
+        interpolate("{{value}}", {"value": value})
+
+
 CI = TencentCI(bucket="b-1", region="r")
 
 
@@ -269,3 +308,11 @@ def test_body_without_rule_is_rejected_by_the_builder() -> None:
     request: Any = parse_body('input = "a"\noutput = "o"', {})
     with pytest.raises(InvalidRequest, match="needs a rule"):
         request.build_call(CI)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [('"', '"'), ("'a", "'a"), ("'a\"", "'a\""), ('""', ""), ("'a b'", "a b"), ("", "")],
+)
+def test_only_a_pair_of_quotes_is_removed(value: str, expected: str) -> None:
+    assert line_parser._unquote(value) == expected

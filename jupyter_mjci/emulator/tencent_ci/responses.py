@@ -68,7 +68,8 @@ def render_job(job: Job, region: str) -> Element:
         "StartTime": format_time(job.started),
         "QueueId": job.queue.id,
         "Tag": "PicProcess",
-        "Input": {"BucketId": job.bucket, "Object": job.source, "Region": region},
+        # the official Java client takes the last element for the key
+        "Input": {"BucketId": job.bucket, "Region": region, "Object": job.source},
         "Operation": operation,
     }
     if job.run:

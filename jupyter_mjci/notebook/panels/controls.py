@@ -98,8 +98,7 @@ class TextControl(Control):
     """Free text."""
 
     def build(self) -> Sequence[W.Widget]:
-        expected = self.parameter.expected.removesuffix(BASE64_SUFFIX)
-        self.widget = W.Text(**self.describe(), placeholder=translate(expected))
+        self.widget = W.Text(**self.describe(), placeholder=describe_expected(self.parameter))
         return self.observe(self.widget)
 
     def get_text(self) -> str:
@@ -107,6 +106,16 @@ class TextControl(Control):
 
     def set_text(self, value: str) -> None:
         self.widget.value = value
+
+
+def describe_expected(parameter: Parameter) -> str:
+    """Return what a field for a parameter takes."""
+    low, high = parameter.minimum, parameter.maximum
+    if low is not None and high is not None:
+        text = translate("an integer from {low} to {high}")
+        return text.format(low=low, high=high)
+    expected = parameter.expected
+    return translate(expected.removesuffix(BASE64_SUFFIX))
 
 
 class NumberControl(TextControl):

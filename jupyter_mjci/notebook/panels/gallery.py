@@ -139,11 +139,9 @@ class Gallery:
         set_visible(self.previous_button, first > 0)
         set_visible(self.next_button, first + PAGE_SIZE < count)
         set_visible(self.download_button, count > 0)
-        text = (
-            f"{first + 1}–{first + len(rows)} of {count:,}"
-            if count
-            else translate("No tasks found.")
-        )
+        text = translate("No tasks found.")
+        if count:
+            text = html.format_range(first, len(rows), count)
         self.status_line.value = html.render_status(text)
         jobs = jobs_from_rows(rows)
         attach_pictures(self.panel.session, jobs)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal, TypeAlias
 
+from jupyter_mjci.client.translation import translate
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.notebook.card_style import render_element
 from jupyter_mjci.notebook.cards import escape_text, picture_html
@@ -87,6 +88,16 @@ def render_alert(message: Sequence[str], *, level: AlertLevel = "error") -> str:
     first, *rest = map(escape_text, message)
     more = "".join(f"<div>{line}</div>" for line in rest)
     return render_element("div", f"<b>{first}</b>{more}", css_class, role=role)
+
+
+def format_range(first: int, shown: int, total: int) -> str:
+    """Return which of a list are shown, as "1–25 of 1,000"; the first is 0."""
+    text = translate("{first}–{last} of {count}")
+    return text.format(
+        first=f"{first + 1:,}",
+        last=f"{first + shown:,}",
+        count=f"{total:,}",
+    )
 
 
 def render_status(text: str) -> str:

@@ -12,6 +12,7 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook import cards
+from jupyter_mjci.notebook.card_style import render_element
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.widgets import (
@@ -177,4 +178,5 @@ def _render_job(job: Job) -> str:
     parts = (job.subject, rule, job.reason, submitted)
     facts = cards.escape_text(" · ".join(part for part in parts if part))
     job_id = cards.escape_text(job.id)
-    return f"{cards.status_html(job)} <code>{job_id}</code> <span>{facts}</span>"
+    shown = render_element("span", facts, "mjci-prompt")
+    return f"{cards.status_html(job)} <code>{job_id}</code> {shown}"

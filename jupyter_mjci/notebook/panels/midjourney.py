@@ -19,6 +19,7 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.jobs.limits import check_job_count
+from jupyter_mjci.notebook.card_style import render_element
 from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.form import Form, build_text_area
@@ -269,5 +270,6 @@ class MidjourneyPanel(Panel):
         self._show_prompt(mark("Will send"), self.build_prompt())
 
     def _show_prompt(self, label: str, prompt: str) -> None:
-        text = f"{translate(label)}: {escape(prompt)}" if prompt else ""
+        shown = render_element("span", escape(prompt), "mjci-prompt")
+        text = f"{translate(label)}: {shown}" if prompt else ""
         self.prompt_preview.value = f'<div class="mjci-sent mjci-faint">{text}</div>'

@@ -120,7 +120,7 @@ class ObjectBrowser:
         self._thumbnail_task = self.panel.restart_task(self._thumbnail_task, load_thumbnails(tiles))
 
     def _format_status(self, first: int, shown: int, total: int) -> str:
-        text = f"{first + 1}–{first + shown} of {total}"
+        text = html.format_range(first, shown, total)
         if not self.objects:
             text = translate("No objects under this prefix.")
             if not self.prefix.value.strip():

@@ -3,14 +3,14 @@
 
 const ROOTS = ".mjci-panel, .mjci-job, .mjci-viewer";
 // what people and services have written, what code is, and names of columns
-const KEPT = "code, pre, th, [contenteditable], .mjci-job-subject, .mjci-job-why, .mjci-viewer-title";
+const KEPT = "code, pre, th, [contenteditable], .mjci-prompt, .mjci-job-subject, .mjci-job-why, .mjci-viewer-title, .mjci-tile button";
 const ATTRIBUTES = ["title", "placeholder", "aria-label"];
 // Between the parts of a text that are translated each by itself.
-const SEPARATOR = /(, | · |: )/;
-// A word with a number: "2 failed", "running 42%".
-const COUNTED = /^([\d.,]+ )?(\D+?)( [\d.,]+%?)?$/;
+const SEPARATOR = /(, | · |: |:$)/;
+// A word with a number or a sign: "2 failed", "running 42%", "Upload (0)", "🔄 reroll".
+const COUNTED = /^([^\p{L}]+ )?(\D+?)( [\d.,]+%?| \(\d+\))?$/u;
 // What stands for a number in a message. Messages with other names are looked for in tooltips only, where no person's text is.
-const NUMBERS = new Set(["{}", "{count}", "{first}", "{last}"]);
+const NUMBERS = new Set(["{}", "{count}", "{first}", "{last}", "{low}", "{high}"]);
 
 // The first of the browser's languages that is not English; a person who reads English is shown English.
 function findLanguage() {
@@ -60,15 +60,26 @@ function buildTranslators(messages) {
   }
 
   const build = (find) => (text) => {
-    const trimmed = text.trim();
+    // Options of a list have other blanks.
+    const trimmed = text.replaceAll("\u00a0", " ").trim();
     const found = /[A-Za-z]/.test(trimmed) ? find(trimmed) : null;
-    return found ? text.replace(trimmed, () => found) : text;
+    return found ? text.replace(text.trim(), () => found) : text;
   };
   return [build(translateText), build((text) => translateText(text) ?? fillPattern(patterns, text))];
 }
 
+// Of the cells of a table only a status is a word of ours.
+function isData(cell) {
+  const header = cell.closest("table").tHead?.rows[0]?.cells[cell.cellIndex];
+  return header?.textContent.trim() !== "status";
+}
+
+function isKept(element) {
+  const cell = element.closest("td");
+  return element.closest(KEPT) !== null || (cell !== null && isData(cell));
+}
+
 function translateRoot(root, [translateText, translateTooltip], language) {
-  const isKept = (element) => element.closest(KEPT) !== null;
   const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const node = texts.currentNode;

@@ -33,7 +33,10 @@ _histories: weakref.WeakKeyDictionary[Session, SharedHistory] = weakref.WeakKeyD
 
 
 def load_history(session: Session) -> pd.DataFrame:
-    """Return the rows of the journal, oldest first, read again only if it has changed."""
+    """Return the rows of the journal, oldest first.
+
+    They are read again only if the journal has changed.
+    """
     version = session.journal.version()
     known = _histories.get(session)
     if known is None or known.version != version:
@@ -57,9 +60,16 @@ def draw_plot(
         analysis: the name of the plot
         arguments: its arguments
     """
+    plots: dict[Hashable, bytes] = {}
     known = _histories.get(session)
-    plots = known.plots if known and known.frame is frame else {}
-    key = (rows.index.to_numpy().tobytes(), analysis, *sorted(arguments.items()))
+    if known and known.frame is frame:
+        plots = known.plots
+    positions = rows.index.to_numpy()
+    key = (
+        positions.tobytes(),
+        analysis,
+        *sorted(arguments.items()),
+    )
     content = plots.get(key)
     if content is None:
         content = _draw(rows, analysis, arguments)

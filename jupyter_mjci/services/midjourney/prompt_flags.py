@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Literal
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 from jupyter_mjci.client.prompt_words import (
     DASHES,
@@ -451,10 +451,11 @@ def check_prompt(
             is meant as text
 
     Raises:
-        PreflightError: a flag is unknown, doubled or written with
+        PreflightError: it has no words, a flag is unknown, doubled or written with
             other dashes, a value is missing or out of range, or a
             video has no picture; says what to change
     """
+    _check_words(prompt)
     for variant in list_variants(prompt):
         _check_quotations(variant)
         words = split_words(variant)
@@ -583,6 +584,24 @@ def _take_values(words: Sequence[str]) -> Iterator[str]:
 
 
 # --- checks -----------------------------------------------------
+
+
+# of letters, digits, marks and signs, which have emoji among them
+_DRAWN_CATEGORIES = ("L", "N", "M", "So")
+
+
+def _check_words(prompt: str) -> None:
+    """Refuse a prompt in which nothing can be drawn.
+
+    Quotation marks around nothing, for example, or a lone "?".
+    """
+    for letter in prompt:
+        if category(letter).startswith(_DRAWN_CATEGORIES):
+            return
+    raise PreflightError(
+        f"The prompt has no words: {prompt.strip()}",
+        hint=f"Write what to draw. {AS_IS_HINT}",
+    )
 
 
 def _check_quotations(prompt: str) -> None:

@@ -604,6 +604,13 @@ def test_template_without_name_or_rule_is_refused(client: CosClient, body: str) 
     assert parse_error(client.request("POST", "/template", body=body)) == (400, "InvalidArgument")
 
 
+def test_object_is_the_last_element_of_input(client: CosClient) -> None:
+    """The official Java client takes every element of a job's Input for its Object."""
+    created = ElementTree.fromstring(client.picture_job().body)
+    names = [element.tag for element in created.findall("JobsDetail/Input/*")]
+    assert names == ["BucketId", "Region", "Object"]
+
+
 # What the official Go, Java and PHP SDKs send, and is not emulated.
 UNSERVED_REQUESTS = [
     ("POST", "/jobs", GOOD.replace("PicProcess</Tag>", "Transcode</Tag>")),

@@ -14,6 +14,8 @@ from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.panels import async_button, submit
 from tests.notebook.panels.test_panels import wait_idle
 
+PROMPT = '<span class="mjci-prompt">'
+
 
 def state(widget: W.Widget, value: object, key: str = "value", touched: int = 1) -> dict[str, Any]:
     """Return a field as the page sends it."""
@@ -158,12 +160,12 @@ def test_refused_click_is_answered_and_the_error_leaves_with_its_cause(panel: An
 def test_prompt_preview_says_what_will_be_sent_and_what_was(panel: Any) -> None:
     """Will send: before, Sent: after, until the form changes."""
     panel.prompt.value = "a red fox"
-    assert "Will send: a red fox" in panel.prompt_preview.value
+    assert f"Will send: {PROMPT}a red fox<" in panel.prompt_preview.value
     panel.submit_button.click()
     wait_idle(panel)
-    assert "Sent: a red fox" in panel.prompt_preview.value
+    assert f"Sent: {PROMPT}a red fox<" in panel.prompt_preview.value
     panel.flags["--chaos"].value = 10
-    assert "Will send: a red fox --chaos 10" in panel.prompt_preview.value
+    assert f"Will send: {PROMPT}a red fox --chaos 10<" in panel.prompt_preview.value
 
 
 def test_prompt_of_more_jobs_than_allowed_is_refused(panel: Any) -> None:

@@ -61,6 +61,9 @@ REFUSED: tuple[tuple[str, str], ...] = (
     ("a fox --video", "A video begins with a picture"),
     ("a bowl --{v 5, niji, tset}", "--tset is not a flag"),
     ("a {red, green} fox --ar {3:2, 3}", "not 3."),
+    ('""', "has no words"),
+    ("?", "has no words"),
+    ("{{ }} …", "has no words"),
 )
 
 
@@ -76,6 +79,9 @@ def test_wrong_flag_is_refused_with_what_to_change(prompt: str, message: str) ->
 
 ACCEPTED = (
     "a fox",
+    "🦊",
+    "狐",
+    "7",
     "a well-known fox - in snow -- at dusk — no one knows",
     "it's a fox--really",
     "a fox—not a wolf—runs",
