@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_mjci.client.settings import Secret, list_section_settings
 from jupyter_mjci.diagnostics import NOT_CONFIGURED, diagnose
+from jupyter_mjci.jobs.client import MAX_KNOWN_JOBS
 from jupyter_mjci.jobs.spending import describe_today
 from jupyter_mjci.notebook.current_session import Selection
 from jupyter_mjci.services import get_section_types, services
@@ -118,8 +119,10 @@ def _service_rows(session: Session) -> Rows:
 
 
 def _count_jobs(session: Session) -> str:
-    counts = Counter(job.status.value.lower() for job in session.client.known_jobs())
-    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
+    known = session.client.known_jobs()
+    counts = Counter(job.status.value.lower() for job in known)
+    shown = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
+    return f"{shown} (of the latest {len(known):,})" if len(known) >= MAX_KNOWN_JOBS else shown
 
 
 def _credential_rows(session: Session) -> Rows:

@@ -106,3 +106,15 @@ def test_prices_are_set_by_config(shell: Shell, session: Session) -> None:
     shell.run('%config MJCI.prices = "imagine=2, *=1"')
     assert session.settings.prices.find("mj", ("IMAGINE",)) == 2
     assert shell.run("%config MJCI.prices") == "imagine=2, *=1"
+
+
+def test_status_says_that_it_counts_the_latest_jobs(
+    shell: Shell, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that runs for days does not keep every job in memory."""
+    monkeypatch.setattr("jupyter_mjci.jobs.client.MAX_KNOWN_JOBS", 2)
+    monkeypatch.setattr("jupyter_mjci.notebook.doctor.MAX_KNOWN_JOBS", 2)
+    for _ in range(3):
+        shell.run("%mj_imagine a fox --relax")
+    shell.run("%mjci status")
+    assert "2 succeeded (of the latest 2)" in shell.texts[0]
