@@ -56,27 +56,16 @@ def interpolate(
     return PLACEHOLDER.sub(replace, text)
 
 
-def check_unfilled(text: str, namespace: Mapping[str, object]) -> None:
-    """Refuse `{name}`, `$name` and `${name}` of a variable, and lists.
-
-    IPython and f-strings fill these in; here they would be sent
-    as they are.
+def refuse_lists(text: str, namespace: Mapping[str, object]) -> None:
+    """Refuse a `{{name}}` that holds a list: nobody means its brackets and quotation marks.
 
     Args:
         text: the text before interpolation
         namespace: the variables by name
 
     Raises:
-        InvalidRequest: says how to write it.
+        InvalidRequest: says what to write instead.
     """
-    for match in _OTHER_PLACEHOLDER.finditer(text):
-        name = match[1] or match[2]
-        if name in namespace:
-            raise InvalidRequest(
-                f"{match[0]} is not filled in.",
-                detail=f"But there is a variable {name!r}.",
-                hint=(f"Write {{{{{name}}}}} for its value. To send it as it is: --as-is."),
-            )
     for match in PLACEHOLDER.finditer(text):
         path = match[1]
         value = find_value(path, namespace)
@@ -105,8 +94,6 @@ def find_value(path: str, namespace: Mapping[str, object]) -> object:
 
 
 _NAME = r"[^\W\d]\w*"
-# {name} and ${name}, not in double braces; $name, not within a word
-_OTHER_PLACEHOLDER = re.compile(rf"(?<!\{{)\$?\{{\s*({_NAME})\s*\}}(?!\}})|(?<![\w$])\$({_NAME})")
 _STEP = re.compile(rf"\.({_NAME})|\[(-?\d+|'[^']*'|\"[^\"]*\")\]")
 _PATH = re.compile(rf"{_NAME}(?:{_STEP.pattern})*")
 

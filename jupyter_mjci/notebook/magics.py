@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from jupyter_mjci.client.calls import Paginator
-from jupyter_mjci.client.interpolation import check_unfilled, find_job, find_value, interpolate
+from jupyter_mjci.client.interpolation import find_job, find_value, interpolate, refuse_lists
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.outcomes import allow_unconfirmed
 from jupyter_mjci.errors import (
@@ -209,7 +209,7 @@ class Magics:
 
         def build(namespace: Mapping[str, object]) -> CallFactory:
             if not arguments.get("as_is"):
-                check_unfilled(arguments["prompt"] or "", namespace)
+                refuse_lists(arguments["prompt"] or "", namespace)
             values = {
                 name: _interpolate_value(value, namespace) for name, value in arguments.items()
             }

@@ -69,7 +69,7 @@ def test_xml_template_is_escaped_per_row(shell: Shell, session: Session) -> None
     calls = record_calls(session)
     shell.ip.push({"rows": [{"key": "input/a&<b>'.jpg", "width": 5}], "width": 99})
     shell.fails(f"%%ci_job --each rows\n{XML}")
-    assert b"<Object>input/a&amp;&lt;b&gt;'.jpg</Object>" in calls[0].body
+    assert b"<Object>input/a&amp;&lt;b&gt;&apos;.jpg</Object>" in calls[0].body
     assert b"thumbnail/5x" in calls[0].body
 
 

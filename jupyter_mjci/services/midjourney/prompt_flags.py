@@ -594,7 +594,10 @@ def _check_words(prompt: str) -> None:
     """Refuse a prompt in which nothing can be drawn.
 
     Quotation marks around nothing, for example, or a lone "?".
+    Without any prompt a call does without one, or refuses it.
     """
+    if not prompt:
+        return
     for letter in prompt:
         if category(letter).startswith(_DRAWN_CATEGORIES):
             return
