@@ -25,6 +25,7 @@ from urllib.parse import unquote
 
 MAX_DEPTH = 6
 MAX_UNPACKED_BYTES = 160_000_000  # of one file, all that was unpacked together
+PIECE_BYTES = 1_000_000  # that are inflated together
 MAX_ROUNDS = 4  # a JSON text in JSON in a query has three
 
 # Where a text is inside its content ("member a.txt"; "" for all), and the text.
@@ -231,10 +232,18 @@ class Budget:
             UnpackError: it holds more than is left
         """
         content: bytes = stream.read(self.left + 1)
-        self.left -= len(content)
+        self.take(len(content))
+        return content
+
+    def take(self, size: int) -> None:
+        """Note that so many bytes were unpacked.
+
+        Raises:
+            UnpackError: they are more than were left
+        """
+        self.left -= size
         if self.left < 0:
             raise UnpackError(f"more than {MAX_UNPACKED_BYTES:,} bytes once it is unpacked")
-        return content
 
 
 def _unpack_gzip(content: bytes, budget: Budget) -> Iterator[Part]:
@@ -301,8 +310,15 @@ def _read_png_chunk(kind: bytes, data: bytes, budget: Budget) -> bytes:
 
 
 def _inflate(content: bytes, budget: Budget) -> bytes:
-    inflated = zlib.decompressobj().decompress(content, budget.left + 1)
-    return budget.read(io.BytesIO(inflated))
+    inflated = io.BytesIO()
+    stream = zlib.decompressobj()
+    while content and not stream.eof:
+        # zlib would hold the whole twice while it joins it.
+        piece = stream.decompress(content, PIECE_BYTES)
+        budget.take(len(piece))
+        inflated.write(piece)
+        content = stream.unconsumed_tail
+    return inflated.getvalue()
 
 
 _UNPACKERS: tuple[tuple[int, bytes, Unpacker], ...] = (
