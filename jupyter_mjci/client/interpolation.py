@@ -155,19 +155,12 @@ def _find_wrong_kind(value: object) -> str:
     if isinstance(value, float) and math.isnan(value):
         return "nan"
     kind = type(value)
-    if isinstance(value, (bytes, bytearray)):
+    # arrays and tables have a shape
+    if isinstance(value, (bytes, bytearray)) or getattr(value, "shape", None):
         return f"a {kind.__name__}"
-    if _has_rows(value):
-        return f"a {kind.__name__}"
-    has_text = kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
-    if not has_text:
+    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
         return f"a {kind.__name__} without a text"
     return ""
-
-
-def _has_rows(value: object) -> bool:
-    """Return whether a value is an array or a table."""
-    return bool(getattr(value, "shape", ()))
 
 
 def escape_xml(text: str) -> str:
