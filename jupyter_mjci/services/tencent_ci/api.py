@@ -216,7 +216,7 @@ class TencentCI:
         """
         if isinstance(request, str):
             xml.parse_request(request)
-            body = request.encode()
+            body = xml.encode_request(request)
         else:
             body = xml.build("Request", request)
         name = "picture_job" if path == JOBS_PATH else "batch"

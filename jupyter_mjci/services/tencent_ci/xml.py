@@ -192,6 +192,13 @@ def _to_xml_values(value: object) -> Any:
 
 # --- Requests written by hand -----------------------------------
 
+_DECLARATION = re.compile(r"^\s*<\?xml\s[^>]*\?>")
+
+
+def encode_request(body: str) -> bytes:
+    """Encode a document that a person wrote as UTF-8, without a declaration of another encoding."""
+    return _DECLARATION.sub("", body).encode()
+
 
 def parse_request(body: str) -> dict[str, Any]:
     """Return the elements of a `<Request>` document that a person wrote.

@@ -1,0 +1,39 @@
+"""The marker of a submission, in documents as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from jupyter_mjci.services.tencent_ci import reconciliation, xml
+from jupyter_mjci.services.tencent_ci.api import JOBS_PATH, TencentCI
+
+REQUEST = (
+    "<Request><Tag>PicProcess</Tag><Input><Object>狐狸.jpg</Object></Input>"
+    "<Operation><TemplateId>t1</TemplateId>{}</Operation></Request>"
+)
+
+
+@pytest.mark.parametrize(
+    ("head", "user_data"),
+    [
+        ("", ""),
+        ("", "<UserData/>"),
+        ('<?xml version="1.0" encoding="gbk"?>', ""),
+        ("<!-- <Operation>old</Operation> -->", ""),
+        ("<!-- </Operation> -->\n", "<!-- none -->"),
+    ],
+)
+def test_marker_stands_in_the_operation_and_the_rest_stays(head: str, user_data: str) -> None:
+    """A declared encoding is not that of the bytes that are sent, which are UTF-8."""
+    call = TencentCI(None).request(JOBS_PATH, head + REQUEST.format(user_data))
+    marked = reconciliation.with_marker(call, "mjci-1")
+    assert marked is not None
+    request = xml.parse(marked.body)["Request"]
+    assert request["Operation"] == {"TemplateId": "t1", "UserData": "mjci-1"}
+    assert request["Input"] == {"Object": "狐狸.jpg"}
+    assert reconciliation.is_exact_match(marked, "mjci-1")
+
+
+def test_user_data_of_the_user_stays() -> None:
+    call = TencentCI(None).request(JOBS_PATH, REQUEST.format("<UserData>mine</UserData>"))
+    assert reconciliation.with_marker(call, "mjci-1") is None
