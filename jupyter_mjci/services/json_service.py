@@ -30,7 +30,7 @@ from jupyter_mjci.client.outcomes import (
 from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.client.transport import AuthFunc, Clock, Endpoint
 from jupyter_mjci.errors import InvalidResponse, MjciError, ServiceError, Unsupported
-from jupyter_mjci.services import FieldSpec, list_paths
+from jupyter_mjci.services import FieldSpec
 
 T = TypeVar("T")
 JsonObject = Mapping[str, Any]
@@ -92,6 +92,11 @@ def get_value(document: JsonObject, path: str) -> object:
     return value.get(name) if isinstance(value, dict) else None
 
 
+def _is_plain(spec: FieldSpec) -> bool:
+    """Return whether a field has one path, which names a value of the document itself."""
+    return len(spec.paths) == 1 and "." not in spec.paths[0]
+
+
 class JobParser:
     """Reads a document as a `Job`. Odd values never raise: a listing keeps all its rows.
 
@@ -103,11 +108,17 @@ class JobParser:
     def __init__(self, service: str, fields: tuple[FieldSpec, ...]) -> None:
         self.service = service
         self.fields = fields
-        self.paths = list_paths(fields)
+        # Most fields are plain, and listings are long: they are
+        # read without taking their paths apart.
+        plain = [(spec.name, spec.parse, spec.paths[0]) for spec in fields if _is_plain(spec)]
+        self._plain = plain
+        self._others = [spec for spec in fields if not _is_plain(spec)]
 
     def __call__(self, document: JsonObject) -> Job:
-        found = {path: get_value(document, path) for path in self.paths}
-        values = {spec.name: spec.parse(*map(found.get, spec.paths)) for spec in self.fields}
+        get = document.get
+        values = {name: parse(get(path)) for name, parse, path in self._plain}
+        for spec in self._others:
+            values[spec.name] = spec.parse(*[get_value(document, path) for path in spec.paths])
         return Job(self.service, raw=document, **values)
 
 

@@ -135,20 +135,26 @@ def parse_timestamp(value: object) -> datetime | None:
     return EPOCH + timedelta(milliseconds=number)
 
 
+# the green of a button that was pressed before
+USED_STYLES = (3, "3")
+
+
 def parse_buttons(value: object) -> tuple[Button, ...]:
     """Return the buttons of a task; entries without a customId are left out."""
     if not isinstance(value, list):
         return ()
-    buttons = []
-    for button in value:
-        if isinstance(button, dict) and button.get("customId"):
-            # style 3 is the green of a button that was pressed
-            # before
-            used = to_text(button.get("style")) == "3"
-            label = to_text(button.get("label"))
-            emoji = to_text(button.get("emoji"))
-            buttons.append(Button(to_text(button["customId"]), label, emoji, used))
-    return tuple(buttons)
+    return tuple(
+        [
+            Button(
+                to_text(button["customId"]),
+                to_text(button.get("label")),
+                to_text(button.get("emoji")),
+                button.get("style") in USED_STYLES,
+            )
+            for button in value
+            if isinstance(button, dict) and button.get("customId")
+        ]
+    )
 
 
 RESULT_FIELDS = ("videoUrls", "video_urls", "videoUrl", "imageUrl", "imageUrls", "image_urls")
