@@ -123,6 +123,15 @@ def test_service_is_found_for_jobs_of_the_own_origin(journal: Journal) -> None:
     assert journal.find_service("1") == ""
 
 
+def test_job_is_found_by_its_id_at_the_own_origin(journal: Journal) -> None:
+    """As last seen; where no own job has the ID, one of a service that is not installed."""
+    journal.record_jobs([Job("mj", "1", subject="a fox")], 1.0)
+    journal.record_jobs([Job("mj", "1", subject="another one", origin="http://q")], 2.0)
+    journal.record_jobs([Job("gone", "r1", subject="a hare")], 3.0)
+    found = [journal.find_job(job_id) for job_id in ("1", "r1", "404")]
+    assert [job and job.subject for job in found] == ["a fox", "a hare", None]
+
+
 def record(journal: Journal, marker: str, at: float = 1.0, until: float = 10.0) -> Lease:
     lease = Lease(marker, f"owner of {marker}")
     journal.write(
@@ -338,6 +347,7 @@ def test_kept_writes_are_written_in_order_when_the_lock_is_free(
     assert get_states(journal) == {"m1": "pending"}
     other.execute("ROLLBACK")
     journal.set_meta("next", "write")
+    assert journal.write_or_defer(partial(journal.upsert_jobs, [Job("mj", "17")], 3.0))
     assert (journal.deferred_count, get_states(journal)) == (0, {"m1": "accepted"})
     assert [job.id for job in journal.jobs()] == ["17"]
 
@@ -469,6 +479,17 @@ def test_columns_are_exported_in_chunks(journal: Journal, monkeypatch: pytest.Mo
         values += column if isinstance(column, list) else column.decode().split("\x1f")
     assert values == subjects
     assert [chunk.columns["progress"] for chunk in chunks] == [b"-1,-1,-1", b"-1,-1,-1", b"-1"]
+
+
+def test_chunks_are_of_one_snapshot(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recorded between two chunks is not in the second."""
+    monkeypatch.setattr(journal_export, "CHUNK_ROWS", 1)
+    journal.record_jobs([Job("mj", "1"), Job("mj", "2")], 1.0)
+    chunks = journal.export_columns({"status": ColumnExport("status")})
+    statuses = [next(chunks).columns["status"]]
+    journal.record_jobs([Job("mj", "2", status=Status.FAILED, raw={"new": 1})], 2.0)
+    statuses += [chunk.columns["status"] for chunk in chunks]
+    assert statuses == [b"QUEUED", b"QUEUED"]
 
 
 def test_changes_are_counted_from_a_sequence_number(journal: Journal) -> None:
