@@ -159,9 +159,11 @@ def find_mutants(path: str) -> Iterator[Mutant]:
         if node in excluded:
             continue
         for choice in range(3):
+            dropped = _find_dropped(node, choice)
             change = _mutate(copy.deepcopy(node), choice)
             if change:
-                yield Mutant(path, getattr(node, "lineno", 0), number, choice, change, node in late)
+                line = (dropped or node).lineno  # type: ignore[attr-defined]  # all have one
+                yield Mutant(path, line, number, choice, change, node in late)
 
 
 def _find_excluded(tree: ast.Module) -> Iterator[ast.AST]:
@@ -215,19 +217,22 @@ def _mutate(node: ast.AST, choice: int) -> str:
             node.value = None
             return "returns None"
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.If() | ast.Try() | ast.With(), _:
-            return _drop_statement(node.body, choice)
+            dropped = _find_dropped(node, choice)
+            if dropped is not None:
+                node.body[node.body.index(dropped)] = ast.Pass()
+                return f"without: {ast.unparse(dropped).partition(chr(10))[0][:60]}"
     return ""
 
 
-def _drop_statement(body: list[ast.stmt], choice: int) -> str:
-    """Replace a call whose value is not used, a raise or an assignment to an attribute by pass."""
-    droppable = [index for index, each in enumerate(body) if _is_droppable(each)]
-    if choice == 0 or choice > len(droppable):
-        return ""
-    index = droppable[choice - 1]
-    dropped = ast.unparse(body[index]).partition("\n")[0]
-    body[index] = ast.Pass()
-    return f"without: {dropped[:60]}"
+def _find_dropped(node: ast.AST, choice: int) -> ast.stmt | None:
+    """Find the statement that is replaced by pass: a call whose value is not used, a raise or an
+    assignment to an attribute.
+    """
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.If() | ast.Try() | ast.With():
+            droppable = [each for each in node.body if _is_droppable(each)]
+            return droppable[choice - 1] if 0 < choice <= len(droppable) else None
+    return None
 
 
 def _is_droppable(statement: ast.stmt) -> bool:
@@ -318,8 +323,8 @@ class TestChoice:
         What runs on import is reached by all tests of the module.
         """
         lines = self.reach[mutant.path]
-        names = lines.get(str(mutant.line)) or [name for tests in lines.values() for name in tests]
-        order = self._sort(set(filter(None, names)))
+        names = set(filter(None, lines.get(str(mutant.line), ())))
+        order = self._sort(names or set(filter(None, itertools.chain(*lines.values()))))
         file_name = f"test_{Path(mutant.path).stem}"
         named = [name for name in order if file_name in name]
         others = [name for name in order if file_name not in name]
