@@ -19,7 +19,7 @@ from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.imaging.sheets import Sheet, draw_sheet
-from jupyter_mjci.jobs import submission
+from jupyter_mjci.jobs import study_sheet, submission
 from jupyter_mjci.jobs.study_calls import _takes_list
 from jupyter_mjci.session import Session
 
@@ -76,6 +76,23 @@ def test_grid_of_flags_extends_the_prompt(session: Session, grid: Any) -> None:
     assert [row["stylize"] for row in study.rows] == [100, 100, 400, 400]
     assert list_prompts(study)[0] == "a red fox --stylize 100 --seed 1"
     assert list_prompts(study)[3] == "a red fox --stylize 400 --seed 2"
+
+
+def test_study_without_repeats_has_no_such_factor(session: Session) -> None:
+    study = session.study("a {{animal}}", animal=["fox", "owl"])
+    assert study.rows == [{"animal": "fox"}, {"animal": "owl"}]
+
+
+def test_builder_whose_annotations_cannot_be_resolved_is_varied_all_the_same(
+    session: Session,
+) -> None:
+    """As one of a module that imports its types for type checkers only."""
+
+    def imagine(prompt: Prompt) -> Any:  # type: ignore[name-defined]  # noqa: F821
+        return session.mj.imagine(prompt)
+
+    study = session.study(imagine, prompt=["a fox", "an owl"])
+    assert list_prompts(study) == ["a fox", "an owl"]
 
 
 def test_flag_that_is_off_is_left_out(session: Session) -> None:
@@ -267,6 +284,65 @@ def test_sheet_of_one_factor_flows_and_says_what_failed(session: Session) -> Non
     assert height > 2 * 256
     assert len(sheet) < 200_000
     assert study.sheet(rows="animal", columns="", index=2).size == (width, height)
+
+
+@pytest.mark.parametrize(
+    ("asked", "axes"),
+    [
+        ((None, None), ("animal", "style")),
+        (("style", None), ("style", "animal")),
+        ((None, "animal"), ("style", "animal")),
+        (("repeat", None), ("repeat", "animal")),
+        (("style", ""), ("style", "")),
+        (("", ""), ("", "")),
+        (("paper", "repeat"), ("paper", "repeat")),
+    ],
+)
+def test_rows_and_columns_are_the_first_factors_with_several_values(
+    asked: tuple[str | None, str | None], axes: tuple[str, str]
+) -> None:
+    """In their order, those asked for aside; repeats are cells of one place unless asked for."""
+    factors = {"paper": ["a4"], "animal": ["fox", "owl"], "style": ["ink", "oil"], "repeat": [1, 2]}
+    assert study_sheet.choose_axes(factors, *asked) == axes
+    of_one = {"animal": ["fox", "owl"], "repeat": [1, 2]}
+    assert study_sheet.choose_axes(of_one, None, None) == ("animal", "")
+    assert study_sheet.choose_axes({"paper": ["a4"]}, None, None) == ("", "")
+
+
+def draw(monkeypatch: pytest.MonkeyPatch, rows: Sequence[Mapping[str, Any]], axes: Any) -> Sheet:
+    """Return the sheet that is drawn of rows whose pictures are called a, b, c, …"""
+    drawn: list[Sheet] = []
+    monkeypatch.setattr(study_sheet, "draw_sheet", drawn.append)
+    study_sheet.draw(rows, [chr(97 + number) for number in range(len(rows))], axes, "title")
+    return drawn[0]
+
+
+def test_sheet_of_two_factors_has_a_cell_for_each_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeats share one; the heads name the factors."""
+    rows = [{"animal": animal, "seed": seed} for animal in ("fox", "owl") for seed in (1, 2, 1)]
+    sheet = draw(monkeypatch, rows, ("animal", "seed"))
+    assert (sheet.rows, sheet.columns) == (["animal: fox", "animal: owl"], ["seed: 1", "seed: 2"])
+    assert sheet.cells == {(0, 0): ["a", "c"], (0, 1): ["b"], (1, 0): ["d", "f"], (1, 1): ["e"]}
+    assert not sheet.captions
+
+
+@pytest.mark.parametrize("axes", [("seed", ""), ("", "seed")])
+@pytest.mark.parametrize(("count", "width", "height"), [(2, 2, 1), (5, 3, 2), (7, 3, 3)])
+def test_sheet_of_one_factor_flows_in_lines(
+    monkeypatch: pytest.MonkeyPatch, axes: Any, count: int, width: int, height: int
+) -> None:
+    """About as many lines as columns, each cell with its caption."""
+    sheet = draw(monkeypatch, [{"seed": number} for number in range(count)], axes)
+    places = [divmod(number, width) for number in range(count)]
+    assert (sheet.rows, sheet.columns) == ([""] * height, [""] * width)
+    assert [sheet.cells[place] for place in places] == [[chr(97 + n)] for n in range(count)]
+    assert [sheet.captions[place] for place in places] == [f"seed: {n}" for n in range(count)]
+
+
+def test_sheet_of_one_cell_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    sheet = draw(monkeypatch, [{"seed": 1}], ("", ""))
+    assert sheet.cells == {(0, 0): ["a"]}
+    assert sheet.captions == {(0, 0): ""}
 
 
 def test_sheet_of_unknown_factor_is_refused(session: Session) -> None:
