@@ -228,6 +228,11 @@ def test_job_is_claimed_by_one_submission(journal: Journal) -> None:
     }  # fmt: skip
     assert not accept("late", "17", True)
 
+    def read_claims(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in db.execute("SELECT job_id, marker, is_guess FROM claims")]
+
+    assert journal.write(read_claims) == [[("17", "told", 0)]]
+
 
 def test_forgotten_submission_is_kept_and_no_longer_open(journal: Journal) -> None:
     """Not while a kernel works on it. The service's own word still counts afterwards."""

@@ -302,9 +302,14 @@ def test_rows_and_columns_are_the_first_factors_with_several_values(
     asked: tuple[str | None, str | None], axes: tuple[str, str]
 ) -> None:
     """In their order, those asked for aside; repeats are cells of one place unless asked for."""
-    factors = {"paper": ["a4"], "animal": ["fox", "owl"], "style": ["ink", "oil"], "repeat": [1, 2]}
+    factors: dict[str, list[Any]] = {
+        "paper": ["a4"],
+        "animal": ["fox", "owl"],
+        "style": ["ink", "oil"],
+        "repeat": [1, 2],
+    }
     assert study_sheet.choose_axes(factors, *asked) == axes
-    of_one = {"animal": ["fox", "owl"], "repeat": [1, 2]}
+    of_one: dict[str, list[Any]] = {"animal": ["fox", "owl"], "repeat": [1, 2]}
     assert study_sheet.choose_axes(of_one, None, None) == ("animal", "")
     assert study_sheet.choose_axes({"paper": ["a4"]}, None, None) == ("", "")
 
