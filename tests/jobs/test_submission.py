@@ -587,3 +587,38 @@ def test_unforeseen_failure_of_a_batch_row_stays_that_row(
     made = [job.subject for job in list_all_jobs(session)]
     assert sorted(subject for subject in made if subject != "a fox 1") == ["a fox 0", "a fox 2"]
     assert len(made) == len(set(made))
+
+
+class PauseRecorder:
+    """A clock that notes how long it was asked to sleep."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def now(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+def test_pauses_between_reads_grow_and_only_recordings_have_none_by_chance() -> None:
+    """Kernels that fail together do not come back together; a recording replays the same."""
+
+    def collect(deterministic: bool) -> list[float]:
+        clock = PauseRecorder()
+
+        async def fail() -> None:
+            raise TransportError("Gone.")
+
+        with pytest.raises(TransportError):
+            event_loop.run(submission.retrying(clock, deterministic=deterministic)(fail))
+        return clock.pauses
+
+    steady = collect(True)
+    assert len(steady) == submission.MAX_READ_ATTEMPTS - 1
+    assert steady == collect(True) == sorted(steady)
+    assert sum(steady) <= 3
+    others = [collect(False) for _ in range(5)]
+    assert len({tuple(pauses) for pauses in others}) == 5
+    assert all(0 <= a - b <= 0.3 for each in others for a, b in zip(each, steady, strict=True))
