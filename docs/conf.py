@@ -27,8 +27,12 @@ REPOSITORY = "https://github.com/jupyter-mjci/jupyter_mjci"
 FILES = f"{REPOSITORY}/blob/main"
 # Pages of the top folder that are pages of the site, too.
 TOP_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-# How links of the repository begin, and what that is on the site.
+# How links of the repository begin, and what that is on the site. A picture for either color scheme
+# becomes two images, one of which the theme shows.
 LINKS = {
+    r'<picture><source [^>]*srcset="([^"]+)"><img alt="([^"]*)" src="([^"]+)"></picture>': (
+        r"![\2](\3){.only-light} ![\2](\1){.only-dark}"
+    ),
     r"\]\(docs/": "](/",
     r"\]\((?:\.\./)+docs/": "](/",
     r"\]\((?:\.\./)*notebooks/": "](/tutorials/",

@@ -2,7 +2,8 @@
 ...]`.
 
 The tests' own server and browser (tests/browser/conftest.py) show what a person would see; each
-picture is a part of the page, all of one size. Needs a Chromium, and fonts-noto-color-emoji for
+picture is a part of the page in the light theme and in the dark one, all of one size. Needs a
+Chromium, and fonts-noto-color-emoji for
 buttons that show an emoji.
 """
 
@@ -23,11 +24,10 @@ from tests.browser.test_region import drag
 from tests.browser.test_workbench import AFTER, RULE
 
 FOLDER = Path(__file__).parent.parent / "notebooks" / "screenshots"
-WIDTH, HEIGHT, SCALE = (
-    800,
-    620,
-    1.25,
-)  # of a picture, in the page's pixels, and how many of its own are one of those
+# of a picture, in the page's pixels, and how many of its own are one of those
+WIDTH, HEIGHT, SCALE = 800, 620, 1.25
+# what the names of the files end with, by theme
+THEMES = {"Light": "", "Dark": "-dark"}
 MARGIN, COLOURS = 6, 160
 MAGIC = "%load_ext jupyter_mjci\n%mjci sandbox --speed 200"
 MANY_JOBS = """%config InlineBackend.figure_formats = ["retina"]
@@ -105,12 +105,16 @@ SHOTS = {
 }
 
 
-def take_screenshot(page: Page, shot: Shot) -> bytes:
-    """The part of the page that begins where the shot says, as a PNG of few colours."""
+def prepare(page: Page, shot: Shot) -> str:
+    """Run the cells, and do what the shot does; return where the picture begins."""
     for number in range(len(shot.cells) - 1):
         page.run(number)
     page.js(TIDY)
-    begin = shot.prepare(page)
+    return shot.prepare(page)
+
+
+def take_screenshot(page: Page, begin: str) -> bytes:
+    """Return the part of the page from where the picture begins, as a PNG of few colours."""
     page.scroll_to(begin)
 
     def cut() -> bytes:
@@ -141,8 +145,12 @@ def main() -> None:
         for name in sys.argv[1:] or SHOTS:
             shot, lab = SHOTS[name], Lab(url, Path(place))
             page = Page(shown, lab, lab.write(name, shot.cells)).open()
-            (FOLDER / f"{name}.png").write_bytes(content := take_screenshot(page, shot))
-            print(f"{name}.png: {len(content) / 1000:.0f} kB")
+            begin = prepare(page, shot)
+            for theme, ending in THEMES.items():
+                page.theme(theme)
+                file = FOLDER / f"{name}{ending}.png"
+                file.write_bytes(take_screenshot(page, begin))
+                print(f"{file.name}: {file.stat().st_size / 1000:.0f} kB")
         shown.close()
 
 
