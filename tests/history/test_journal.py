@@ -617,6 +617,16 @@ def test_migrated_and_new_journals_have_the_same_schema(tmp_path: Path) -> None:
     assert schemas[0] == schemas[1]
 
 
+def test_unseen_ends_are_found_by_an_index(journal: Journal) -> None:
+    """Each new kernel asks for them; a journal has many claims, and few of them."""
+    plan = "EXPLAIN QUERY PLAN SELECT job_id FROM claims WHERE ended_unseen"
+
+    def explain(db: sqlite3.Connection) -> str:
+        return str(db.execute(plan).fetchone()["detail"])
+
+    assert "unseen_claims" in journal.write(explain)[0]
+
+
 def test_relatives_are_of_the_same_server() -> None:
     """Another one gives the same ids to others."""
     journal = Journal(None, origins={"mj": "http://p"})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import jupyter_mjci as mjci
+from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.session import Session
 
@@ -77,3 +78,12 @@ def test_job_that_changes_is_the_latest(session: Session) -> None:
         session.client.record([Job("mj", number)])
     session.client.record([Job("mj", "1", status=Status.RUNNING, progress=5)])
     assert [job.id for job in session.client.known_jobs()] == ["2", "1"]
+
+
+def test_listeners_hear_of_a_submission_before_it_leaves(session: Session) -> None:
+    """And of nothing before what only reads."""
+    events: list[str] = []
+    session.listeners.append(lambda event, _: events.append(event))
+    event_loop.run(session.client.send_once(session.mj.imagine("a fox")))
+    event_loop.run(session.client.send_once(session.mj.tasks()))
+    assert events == ["submitting", "job_updated", "job_updated"]

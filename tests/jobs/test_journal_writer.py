@@ -260,3 +260,29 @@ async def test_interrupted_commit_leaves_out_no_other(
     assert {0, 1, 2} - {interrupted} <= set(written)
     assert (1 in written) is (interrupted != 1)
     assert await writer.commit(partial(insert, "later")) == ["later"]
+
+
+def test_lease_that_was_confirmed_is_not_asked_for_again_while_it_lasts(tmp_path: Path) -> None:
+    process = Process(tmp_path / "journal.db")
+    process.journal.__class__ = CountingJournal
+    lease = process.submit("a")
+    process.clock.time += LEASE_DURATION - 1
+    assert event_loop.run(process.writer.confirm_lease(lease))
+    count = process.journal.transactions  # type: ignore[attr-defined]
+    process.clock.time += LEASE_DURATION - 1
+    assert event_loop.run(process.writer.holds_lease(lease))
+    assert process.journal.transactions == count  # type: ignore[attr-defined]
+    process.clock.time += 1
+    assert event_loop.run(process.writer.holds_lease(lease))
+    assert process.journal.transactions == count + 1  # type: ignore[attr-defined]
+    process.close()
+
+
+def test_lease_that_was_closed_meanwhile_stays_closed(tmp_path: Path) -> None:
+    """Its confirmation, which was under way, opens it no more."""
+    process = Process(tmp_path / "journal.db")
+    lease = process.submit("a")
+    process.writer.close_lease(lease)
+    assert event_loop.run(process.writer.confirm_lease(lease))
+    assert not process.writer.is_open(lease.owner)
+    process.close()

@@ -81,3 +81,13 @@ def test_size_of_a_picture_is_known_without_a_request(session: Session) -> None:
     assert [find_size(job.id) for job in (grid, upscaled, waiting)] == [None, size, size]
     assert find_size("404") is None
     assert find_size("") is None
+
+
+def test_size_that_the_service_tells_is_that_of_the_job(session: Session) -> None:
+    """Nothing was fetched; each job has its own."""
+    for number in (1, 2):
+        raw = {"imageWidth": 100 * number, "imageHeight": 50}
+        job = Job("mj", f"17{number}", "UPSCALE", Status.SUCCEEDED, outputs=("http://a",), raw=raw)
+        session._jobs._client.record([job])
+    find_size = session._jobs.pictures.find_size
+    assert [find_size(name) for name in ("171", "172")] == [(100, 50), (200, 50)]

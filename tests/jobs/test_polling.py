@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -123,6 +123,12 @@ def end_at(moment: float, progress: Callable[[float], int | None] = lambda _: No
     return answer
 
 
+async def end_soon(work: Awaitable[None]) -> None:
+    """Wait for work that takes no real time, and raise where it hangs."""
+    with anyio.fail_after(30):
+        await work
+
+
 def watch(
     client: ScriptedClient,
     *jobs: Job,
@@ -143,7 +149,7 @@ def watch(
                 at = round(client.time - START, 3)
                 seen.append(Seen(at, job.id, job.status, job.progress, each.error))
 
-    event_loop.run(follow())
+    event_loop.run(end_soon(follow()))
     assert not client.followed
     return seen
 
@@ -484,9 +490,10 @@ def test_deterministic_poller_waits_until_a_change_was_read() -> None:
     async def follow_slowly() -> None:
         async for changed in poller.watch([build_job()], 600, 10):
             seen.extend(each.job.progress for each in changed)
-            await client.sleep(35)
+            for _ in range(10):
+                await client.sleep(3.5)
 
-    event_loop.run(follow_slowly())
+    event_loop.run(end_soon(follow_slowly()))
     assert seen == [min(int(at), 100) for at in client.times]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -20,7 +21,7 @@ from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.imaging.sheets import Sheet, draw_sheet
 from jupyter_mjci.jobs import study_sheet, submission
-from jupyter_mjci.jobs.study_calls import _takes_list
+from jupyter_mjci.jobs.study_calls import _takes_list, add_places
 from jupyter_mjci.session import Session
 
 RULE = "imageMogr2/quality/{{quality}}"
@@ -76,6 +77,16 @@ def test_grid_of_flags_extends_the_prompt(session: Session, grid: Any) -> None:
     assert [row["stylize"] for row in study.rows] == [100, 100, 400, 400]
     assert list_prompts(study)[0] == "a red fox --stylize 100 --seed 1"
     assert list_prompts(study)[3] == "a red fox --stylize 400 --seed 2"
+
+
+def test_numbers_of_numpy_are_those_of_python(session: Session) -> None:
+    """Written without their type, in prompts, keys and descriptions; a factor's array is a list."""
+    values = np.array([1, 2])
+    study = session.study("a {{size}} fox", size=[np.float64(1.5), np.str_("big")], seed=values)
+    kinds = [(type(row["size"]), type(row["seed"])) for row in study.rows]
+    assert kinds == [(float, int), (float, int), (str, int), (str, int)]
+    assert "np." not in repr(study.rows)
+    assert list_prompts(study)[0] == "a 1.5 fox --seed 1"
 
 
 def test_study_without_repeats_has_no_such_factor(session: Session) -> None:
@@ -374,3 +385,15 @@ def test_sheet_of_unknown_factor_is_refused(session: Session) -> None:
 )
 def test_annotation_tells_a_list_from_a_factor(hint: object, takes_list: bool) -> None:
     assert _takes_list(hint) is takes_list
+
+
+def test_line_gets_a_place_for_each_factor_that_has_none(session: Session) -> None:
+    """A parameter of the call, or a flag of the prompt; what has a place keeps it."""
+    arguments: dict[str, Any] = {"prompt": "a {{animal}}"}
+    add_places(session.mj.imagine, arguments, [{"animal": "fox", "stylize": 100, "mode": "fast"}])
+    assert arguments == {"prompt": "a {{animal}}{{--stylize}}", "mode": "{{mode}}"}
+    arguments = {"prompt": "a fox", "state": "{{mode}}"}
+    add_places(session.mj.imagine, arguments, [{"mode": "fast"}])
+    assert arguments == {"prompt": "a fox", "state": "{{mode}}"}
+    with pytest.raises(InvalidRequest, match="colour"):
+        add_places(session.mj.imagine, {"prompt": "a fox"}, [{"colour": "red"}])

@@ -622,3 +622,63 @@ def test_pauses_between_reads_grow_and_only_recordings_have_none_by_chance() -> 
     others = [collect(False) for _ in range(5)]
     assert len({tuple(pauses) for pauses in others}) == 5
     assert all(0 <= a - b <= 0.3 for each in others for a, b in zip(each, steady, strict=True))
+
+
+def test_submission_that_never_arrives_is_given_up_after_six_attempts(session: Session) -> None:
+    """Each after a look that proves that the one before made nothing."""
+    inject_fault(session, "drop_before", "POST /mj/submit/*", 100)
+    events: list[str] = []
+    session.listeners.append(lambda event, _: events.append(event))
+    with pytest.raises(MjciError):
+        imagine(session).run()
+    assert events.count("submitting") == submission.MAX_ATTEMPTS
+    assert list_all_jobs(session) == []
+    assert [row.state for row in session.journal.submissions()] == ["rejected"]
+
+
+@pytest.mark.parametrize("session", ["new-api"], indirect=True)
+def test_missing_listing_is_looked_for_three_times(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that restarts may say once that there is none."""
+    inject_fault(session, "drop_after", "POST /mj/submit/*", 1)
+    looks: list[object] = []
+    look = submission.Submitter._look
+
+    async def count(self: submission.Submitter, pending: Any) -> Any:
+        looks.append(pending)
+        return await look(self, pending)
+
+    monkeypatch.setattr(submission.Submitter, "_look", count)
+    with pytest.raises(MjciError):
+        imagine(session).run()
+    assert len(looks) == submission.MAX_UNSUPPORTED_LOOKS
+
+
+def test_only_what_reads_is_repeated() -> None:
+    """A cancellation may have been received."""
+    asked: list[str] = []
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        raise httpx.ConnectError("refused")
+
+    settings = load_settings({"mj_url": "http://proxy"}, environ={})
+    transport = httpx.MockTransport(fail)
+    with Session(settings, clock=VirtualClock(), transport=transport) as session:
+        for call in (session.mj.task("17"), session.mj.cancel("17")):
+            with pytest.raises(TransportError):
+                call.run()
+    assert asked == ["GET"] * submission.MAX_READ_ATTEMPTS + ["POST"]
+
+
+def test_key_that_another_kernel_records_meanwhile_is_not_sent_twice(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had no row when this kernel looked, and has one when it would record its own."""
+    call = replace(imagine(session), key="study row 1")
+    call.run()
+    monkeypatch.setattr(session.journal, "find_by_key", lambda _: None)
+    with pytest.raises(MjciError):
+        call.run()
+    assert len(list_all_jobs(session)) == 1

@@ -259,3 +259,11 @@ def test_ids_are_text_and_whole_numbers_are_taken(proxy: SlowProxy, clock: Virtu
                 session.follow(task_id)
         with pytest.raises(MjciError, match="float"):
             session.mj.task(float(job.id))
+
+
+def test_first_acceptance_tells_no_pace(clock: VirtualClock) -> None:
+    """Only from the second one on there is a time between two."""
+    room = WaitingRoom(clock)
+    room.record_refusal(None)
+    room.record_acceptance()
+    assert room.interval == PAUSE

@@ -212,3 +212,17 @@ def test_callback_behind_a_poll_is_ignored() -> None:
         session.client.record([parse_job({"id": "17", "status": "SUBMITTED"})])
         assert seen == [62, 62, 78, 100]
         assert [job.progress for job in session.client.known_jobs("mj")] == [100]
+
+
+def test_only_news_of_a_job_is_reported() -> None:
+    """Neither a repeat nor an earlier state."""
+    seen: list[int | None] = []
+    server = WebhookServer(lambda job: seen.append(job.progress))
+    try:
+        for progress in (30, 30, 20, 60, 30, 60):
+            job = Job("mj", "17", status=Status.RUNNING, progress=progress)
+            if server._accept_if_newer(job):
+                server._on_job(job)
+    finally:
+        server.close()
+    assert seen == [30, 60]

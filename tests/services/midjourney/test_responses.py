@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from jupyter_mjci.errors import (
     Unsupported,
 )
 from jupyter_mjci.services.midjourney.responses import (
+    get_command,
     get_single_urls,
     parse_cancel,
     parse_changes,
     parse_job,
     parse_progress,
     parse_query,
+    parse_record,
+    parse_result,
     parse_status,
     parse_submission,
     parse_task,
@@ -588,3 +592,47 @@ def test_missing_endpoint_names_what_came() -> None:
         with pytest.raises(Unsupported) as caught:
             parse_tasks(make_response(body, 404))
         assert f"It responded with {words} (HTTP 404)" in caught.value.detail
+
+
+def test_command_of_a_prompt_is_that_of_imagine() -> None:
+    """In one line; there is none without a prompt, nor for what a button made."""
+    job = Job("mj", "1", "IMAGINE", subject="a red\n fox")
+    assert get_command(job) == "%mj_imagine a red fox"
+    assert get_command(replace(job, subject=" ")) == ""
+    assert get_command(replace(job, action="UPSCALE")) == ""
+
+
+@pytest.mark.parametrize("record", [None, 1, "status", ["status"], {}, {"id": "1", "key": 2}])
+def test_record_of_an_export_that_is_no_task_is_left_out(record: object) -> None:
+    assert parse_record(record) == []
+    assert [job.id for job in parse_record({"id": "1", "status": "SUCCESS"})] == ["1"]
+
+
+def test_listing_with_the_status_of_a_redirect_is_no_answer() -> None:
+    body = b'[{"id": "1", "status": "SUCCESS"}]'
+    assert parse_changes(Response(299, body, {}), {}).ids == {"1"}
+    with pytest.raises(MjciError):
+        parse_changes(Response(300, body, {}), {})
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"code": 1, "description": "ok"}, "accepted the request, but its response has no result"),
+        ({"code": 9, "result": "17", "description": "no"}, "no"),
+        ([], "has no result"),
+    ],
+)
+def test_result_is_that_of_an_accepted_request(body: object, words: str) -> None:
+    """Neither acceptance alone nor a result alone is one."""
+    response = Response(200, json.dumps(body).encode(), {})
+    with pytest.raises(MjciError, match=words):
+        parse_result(response)
+    accepted = json.dumps({"code": 22, "result": 1234}).encode()
+    assert parse_result(Response(200, accepted, {})) == "1234"
+
+
+def test_answer_without_a_task_is_not_told_as_an_accepted_request() -> None:
+    with pytest.raises(MjciError) as caught:
+        parse_task(Response(200, b'{"key": "value"}', {}), "17")
+    assert "accepted" not in str(caught.value)

@@ -37,3 +37,15 @@ def test_marker_stands_in_the_operation_and_the_rest_stays(head: str, user_data:
 def test_user_data_of_the_user_stays() -> None:
     call = TencentCI(None).request(JOBS_PATH, REQUEST.format("<UserData>mine</UserData>"))
     assert reconciliation.with_marker(call, "mjci-1") is None
+
+
+def test_search_for_a_job_asks_for_its_input() -> None:
+    """And for its kind, from before it was sent; without an input, for all of the kind."""
+    call = TencentCI(None).request(JOBS_PATH, REQUEST.format(""))
+    asked = reconciliation.build_search_request(call, 1_700_000_000.0)
+    params = asked.first_page.params
+    assert (params["tag"], params["inputObject"]) == ("PicProcess", "狐狸.jpg")
+    without = TencentCI(None).request(JOBS_PATH, "<Request><Tag>SmartCover</Tag></Request>")
+    params = reconciliation.build_search_request(without, 1_700_000_000.0).first_page.params
+    assert params["tag"] == "SmartCover"
+    assert "inputObject" not in params

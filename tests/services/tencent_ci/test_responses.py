@@ -9,12 +9,14 @@ import pytest
 
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.errors import CIError, InvalidResponse
+from jupyter_mjci.errors import CIError, InvalidResponse, ServiceError
 from jupyter_mjci.services.tencent_ci.responses import (
     parse_empty,
     parse_job,
     parse_job_response,
+    parse_objects,
     parse_page,
+    parse_rows,
     parse_timestamp,
 )
 
@@ -198,3 +200,26 @@ def test_parse_job_accepts_any_value_in_any_field(key: str) -> None:
         {"Object": {}},
     ):
         assert parse_job({"JobId": "c1", "State": "Success", key: value}).service == "ci"
+
+
+def test_rows_of_an_error_are_none() -> None:
+    """Its code is raised, as by the parser of jobs."""
+    body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+    with pytest.raises(ServiceError) as caught:
+        parse_rows(Response(403, body, {}))
+    assert caught.value.code == "AccessDenied"
+    # Some gateways send it with status 200.
+    with pytest.raises(ServiceError):
+        parse_rows(Response(200, body, {}))
+
+
+def test_page_of_a_bucket_goes_on_behind_its_last_key() -> None:
+    """COS names the next marker only with a delimiter."""
+    head = "<ListBucketResult><IsTruncated>true</IsTruncated>"
+    keys = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in ("a", "b", "c"))
+    page = parse_objects(Response(200, f"{head}{keys}</ListBucketResult>".encode(), {}))
+    assert page.next_token == "c"
+    named = f"{head}{keys}<NextMarker>x</NextMarker></ListBucketResult>"
+    assert parse_objects(Response(200, named.encode(), {})).next_token == "x"
+    empty = parse_objects(Response(200, f"{head}</ListBucketResult>".encode(), {}))
+    assert empty.next_token == ""
