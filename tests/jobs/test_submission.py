@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import subprocess
 import sys
@@ -682,3 +683,30 @@ def test_key_that_another_kernel_records_meanwhile_is_not_sent_twice(
     with pytest.raises(MjciError):
         call.run()
     assert len(list_all_jobs(session)) == 1
+
+
+@pytest.mark.parametrize("failing", [0, 1, 10])
+def test_submission_that_may_exist_is_not_sent_again_while_the_listing_fails(failing: int) -> None:
+    """A gateway said "busy" of what it forwarded: only a listing that works proves it."""
+    tasks: list[dict[str, Any]] = []
+    looks = 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal looks
+        if request.url.path == "/mj/submit/imagine":
+            body = json.loads(request.content)
+            tasks.append(
+                {"id": f"17{len(tasks)}", "status": "SUBMITTED", "action": "IMAGINE", **body}
+            )
+            if len(tasks) == 1:
+                return httpx.Response(504 if failing == 3 else 429, json={"message": "busy"})
+            return httpx.Response(200, json={"code": 1, "result": tasks[-1]["id"]})
+        looks += 1
+        return httpx.Response(503) if looks <= failing else httpx.Response(200, json=tasks)
+
+    settings = load_settings({"mj_url": "http://proxy", "wait": 600}, environ={})
+    transport = httpx.MockTransport(answer)
+    with Session(settings, clock=VirtualClock(), transport=transport) as session:
+        seen = next(iter(session.follow(imagine(session), timeout=600)))
+    assert len(tasks) == 1
+    assert seen.id == "170"

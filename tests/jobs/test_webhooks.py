@@ -218,6 +218,7 @@ def test_only_news_of_a_job_is_reported() -> None:
     """Neither a repeat nor an earlier state."""
     seen: list[int | None] = []
     server = WebhookServer(lambda job: seen.append(job.progress))
+    WebhookServer(lambda _: None).close()  # on a port of its own
     try:
         for progress in (30, 30, 20, 60, 30, 60):
             job = Job("mj", "17", status=Status.RUNNING, progress=progress)
