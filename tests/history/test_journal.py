@@ -234,6 +234,18 @@ def test_job_is_claimed_by_one_submission(journal: Journal) -> None:
     assert journal.write(read_claims) == [[("17", "told", 0)]]
 
 
+def test_claim_of_ones_own_job_or_of_none_is_granted(journal: Journal) -> None:
+    """As often as it is asked for: a write that must not be lost may be made twice."""
+    record(journal, "m1")
+    claim = partial(submissions._claim, marker="m1", is_guess=False, now=2.0)
+    assert journal.write(*[partial(claim, job_id=job_id) for job_id in ("17", "17", "")]) == [
+        True, True, True,
+    ]  # fmt: skip
+    (accepted,) = journal.write(partial(submissions.accept, marker="m1", job_id="", now=2.0))
+    assert accepted
+    assert get_states(journal) == {"m1": "accepted"}
+
+
 def test_forgotten_submission_is_kept_and_no_longer_open(journal: Journal) -> None:
     """Not while a kernel works on it. The service's own word still counts afterwards."""
     lease = record(journal, "mjci-1", until=10.0)

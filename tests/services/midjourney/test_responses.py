@@ -24,6 +24,7 @@ from jupyter_mjci.errors import (
 )
 from jupyter_mjci.services.midjourney.responses import (
     get_command,
+    get_facts,
     get_single_urls,
     parse_cancel,
     parse_changes,
@@ -636,3 +637,8 @@ def test_answer_without_a_task_is_not_told_as_an_accepted_request() -> None:
     with pytest.raises(MjciError) as caught:
         parse_task(Response(200, b'{"key": "value"}', {}), "17")
     assert "accepted" not in str(caught.value)
+
+
+def test_mode_is_a_fact_of_the_card() -> None:
+    assert list(get_facts(Job("mj", "1", raw={"mode": "FAST"}))) == [("Mode", "fast")]
+    assert list(get_facts(Job("mj", "1"))) == [("Mode", "")]

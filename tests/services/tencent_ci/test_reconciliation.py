@@ -49,3 +49,11 @@ def test_search_for_a_job_asks_for_its_input() -> None:
     params = reconciliation.build_search_request(without, 1_700_000_000.0).first_page.params
     assert params["tag"] == "SmartCover"
     assert "inputObject" not in params
+
+
+@pytest.mark.parametrize(("sent", "searched"), [("Job", "Job"), ("Workflow", "Workflow")])
+def test_search_for_a_batch_asks_for_its_type_and_name(sent: str, searched: str) -> None:
+    body = f"<Request><Name>all</Name><Type>{sent}</Type></Request>"
+    call = TencentCI(None).request("/inventorytriggerjob", body)
+    params = reconciliation.build_search_request(call, 1_700_000_000.0).first_page.params
+    assert (params["type"], params["name"]) == (searched, "all")
