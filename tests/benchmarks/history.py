@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -295,6 +295,7 @@ def measure_lakes(folder: Path) -> Iterator[Figure]:
     yield from measure_overlays(folder, middle)
     yield from measure_reports(folder, middle)
     yield from measure_analyses(large)
+    yield from measure_growth((small, middle, large))
     yield measure_cluster(large)
 
 
@@ -376,6 +377,22 @@ def measure_analyses(lake: Lake) -> Iterator[Figure]:
     yield within(f"{name}: peak", most, HEAP, "bar", 1, "MB")
 
 
+def measure_growth(lakes: Sequence[Lake]) -> Iterator[Figure]:
+    """Measure each question on lakes of growing size, every run in a process of its own."""
+    sizes = (100_000, 1_000_000, ROWS)
+    for question in QUESTIONS:
+        runs = [run_in_process(question, lake.url) for lake in lakes]
+        for before, after in ((0, 1), (1, 2)):
+            seconds = runs[before]["seconds"] * sizes[after] / sizes[before]
+            name = f"{question} of {sizes[after]:,}, {runs[after]['bytes'] / 1e6:,.0f} MB"
+            linear = f"linear from {sizes[before]:,}"
+            yield within(name, runs[after]["seconds"], seconds, linear, 1.1, "s")
+
+
+def ask(question: str, url: str) -> Any:
+    return getattr(Lake(url).mjci, question)(**QUESTIONS[question])
+
+
 def run_in_process(method: str, url: str) -> dict[str, float]:
     code = f"from tests.benchmarks import history; history.print_run({method!r}, {url!r})"
     command = [sys.executable, "-W", "ignore", "-c", code]
@@ -443,7 +460,29 @@ def report_journal(path: str) -> None:
     journal.close()
 
 
+# what is asked of lakes of growing size, with its arguments
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "timeline": {},
+    "throughput": {},
+    "turnaround": {},
+    "queue_stats": {},
+    "failures": {},
+    "success_rate": {"by": ["service", "action"]},
+    "sla": {"within": 60},
+    "cost": {"prices": {"*": 1}},
+    "savings": {},
+    "durations": {},
+    "concurrency": {},
+    "retries": {},
+    "outliers": {},
+    "words": {},
+    "compare": {"before": ("2024-06-01", "2024-12-01"), "after": ("2024-12-01", "2025-06-01")},
+    # a row for each job
+    "prompts": {},
+    "lineage": {},
+}
 METHODS: dict[str, Callable[[str], Any]] = {
+    **{question: partial(ask, question) for question in QUESTIONS},
     "ours": analyse_with_lake,
     "hand": analyse_by_hand,
     "pandas": analyse_with_pandas,
