@@ -20,7 +20,7 @@ from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.imaging.sheets import Sheet, draw_sheet
-from jupyter_mjci.jobs import study_sheet, submission
+from jupyter_mjci.jobs import grids, study_sheet, submission
 from jupyter_mjci.jobs.study_calls import _takes_list, add_places
 from jupyter_mjci.session import Session
 
@@ -87,6 +87,14 @@ def test_numbers_of_numpy_are_those_of_python(session: Session) -> None:
     assert kinds == [(float, int), (float, int), (str, int), (str, int)]
     assert "np." not in repr(study.rows)
     assert list_prompts(study)[0] == "a 1.5 fox --seed 1"
+
+
+def test_study_of_too_many_rows_is_refused_also_by_its_repeats(session: Session) -> None:
+    """Before a call is built of each."""
+    seeds = range(grids.MAX_ROWS // 2 + 1)
+    assert grids.combine({"seed": seeds})
+    with pytest.raises(InvalidRequest, match="at most"):
+        session.study("a fox", seed=seeds, repeat=2)
 
 
 def test_study_without_repeats_has_no_such_factor(session: Session) -> None:

@@ -710,3 +710,37 @@ def test_submission_that_may_exist_is_not_sent_again_while_the_listing_fails(fai
         seen = next(iter(session.follow(imagine(session), timeout=600)))
     assert len(tasks) == 1
     assert seen.id == "170"
+
+
+def test_row_of_a_dead_kernel_is_not_sent_again_before_the_settling_time() -> None:
+    """Its gateway may forward late: the listing shows the job half a minute afterwards."""
+    clock = VirtualClock()
+    shown_at = clock.now() + 30
+    marker = "mjci-00000000000000000000000000000000"
+    task = {"id": "17", "status": "SUCCESS", "action": "IMAGINE", "state": marker}
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.startswith("/mj/submit/"):
+            sent.append(request.url.path)
+            return httpx.Response(200, json={"code": 1, "result": "18"})
+        return httpx.Response(200, json=[task] if clock.now() >= shown_at else [])
+
+    settings = load_settings({"mj_url": "http://proxy"}, environ={})
+    transport = httpx.MockTransport(answer)
+    with Session(settings, clock=clock, transport=transport) as session:
+        call = midjourney_tracking.with_marker(imagine(session), marker)
+        ended = time.time() - 1
+        record = partial(
+            submissions.record,
+            call=call,
+            lease=Lease(marker, "a dead kernel"),
+            times=(ended - 20, ended),
+            origin=session.journal.get_origin("mj"),
+            has_marker=True,
+        )
+        session.journal.write(record)
+        session.resume().run()
+        (row,) = session.journal.submissions()
+    assert sent == []
+    assert (row.state, row.job_id) == ("accepted", "17")
