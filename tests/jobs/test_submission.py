@@ -172,15 +172,16 @@ def test_lost_response_without_listing_stays_unknown(session: Session) -> None:
     assert [row.state for row in session.unresolved_submissions()] == ["unknown"]
 
 
-def test_two_matching_jobs_are_ambiguous(session: Session) -> None:
-    """Adopting either of two unclaimed jobs that match the lost one would be a guess."""
-    calls = [imagine(session, state="mine") for _ in range(2)]
+@pytest.mark.parametrize("others", [1, 2])
+def test_several_matching_jobs_are_ambiguous(session: Session, others: int) -> None:
+    """Adopting one of the unclaimed jobs that match the lost one would be a guess."""
+    calls = [imagine(session, state="mine") for _ in range(others)]
     for call in calls:
         event_loop.run(session.client.send_once(call))
     inject_fault(session, "drop_after", "POST /mj/submit/*", 1)
-    with pytest.raises(TransportError, match="jobs match it"):
+    with pytest.raises(TransportError, match=f"{others + 1} jobs match it"):
         imagine(session, state="mine").run()
-    assert len(list_all_jobs(session)) == 3
+    assert len(list_all_jobs(session)) == others + 1
 
 
 @pytest.mark.parametrize(
