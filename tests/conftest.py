@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,12 @@ def pytest_collection_finish() -> None:
     """Leave out thousands of tests and their modules where garbage is looked for: they stay."""
     gc.collect()
     gc.freeze()
+
+
+# A shell starts what runs in its background with interrupts ignored, and so would be the processes
+# that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
