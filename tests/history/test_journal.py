@@ -708,3 +708,13 @@ def test_corrupt_journal_raises_settings_error_and_is_not_changed(
     assert path.read_bytes() == before
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connections[0].execute("SELECT 1")
+
+
+def test_connection_is_closed_only_in_the_process_that_opened_it() -> None:
+    """A fork that ends must not touch its parent's."""
+    db = sqlite3.connect(":memory:")
+    journal_module._close_connection(db, os.getpid() + 1)
+    db.execute("SELECT 1")
+    journal_module._close_connection(db, os.getpid())
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        db.execute("SELECT 1")

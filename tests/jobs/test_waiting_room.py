@@ -267,3 +267,17 @@ def test_first_acceptance_tells_no_pace(clock: VirtualClock) -> None:
     room.record_refusal(None)
     room.record_acceptance()
     assert room.interval == PAUSE
+
+
+def test_next_submission_waits_for_the_pace_that_was_learnt(clock: VirtualClock) -> None:
+    """Counted from the acceptance before it."""
+    room = WaitingRoom(clock)
+    room.record_acceptance()
+    clock.time += 1
+    room.record_refusal(None)
+    clock.time += 10
+    room.record_acceptance()
+    assert room.interval == 11
+    started_at = clock.now()
+    event_loop.run(room.wait())
+    assert clock.now() - started_at == 11

@@ -26,7 +26,7 @@ from jupyter_mjci.notebook.line_parser import (
     split_prompt,
     tokenize,
 )
-from jupyter_mjci.notebook.params import parse_signature
+from jupyter_mjci.notebook.params import Param, parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
@@ -304,3 +304,14 @@ def test_body_without_rule_is_rejected_by_the_builder() -> None:
 )
 def test_only_a_pair_of_quotes_is_removed(value: str, expected: str) -> None:
     assert line_parser._unquote(value) == expected
+
+
+def test_switch_of_a_prompt_is_written_with_and_without_no() -> None:
+    """No other option is; the options of batches and short forms are there, too."""
+    switch = Param("remix", "--remix", "switch", False, False, (), "", False)
+    text = Param("state", "--state", "text", None, False, (), "", False)
+    params = line_parser.list_prompt_flags([switch, text])
+    assert params["--remix"] is params["--no-remix"] is switch
+    assert params["--state"] is text
+    assert "--no-state" not in params
+    assert "--each" in params

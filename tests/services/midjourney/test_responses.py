@@ -25,6 +25,7 @@ from jupyter_mjci.errors import (
 from jupyter_mjci.services.midjourney.responses import (
     get_command,
     get_facts,
+    get_picture_size,
     get_single_urls,
     parse_cancel,
     parse_changes,
@@ -642,3 +643,35 @@ def test_answer_without_a_task_is_not_told_as_an_accepted_request() -> None:
 def test_mode_is_a_fact_of_the_card() -> None:
     assert list(get_facts(Job("mj", "1", raw={"mode": "FAST"}))) == [("Mode", "fast")]
     assert list(get_facts(Job("mj", "1"))) == [("Mode", "")]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [
+        (1, 2, (1, 2)), (0, 2, None), (1, 0, None), (-1, 2, None), ("1", 2, None),
+        (None, None, None), (1.5, 2, None),
+    ],
+)  # fmt: skip
+def test_size_of_a_picture_has_two_sides(
+    width: object, height: object, size: tuple[int, int] | None
+) -> None:
+    job = Job("mj", "1", raw={"imageWidth": width, "imageHeight": height})
+    assert get_picture_size(job) == size
+
+
+def test_images_in_place_of_a_task_are_a_finished_job() -> None:
+    body = {
+        "created": 1_700_000_000,
+        "data": [{"url": "http://a/0.png"}, {"url": "http://a/1.png"}],
+    }
+    job = parse_submission(Response(200, json.dumps(body).encode(), {}), Job("mj", ""))
+    assert (job.status, job.progress) == (Status.SUCCEEDED, 100)
+    assert job.outputs == ("http://a/0.png", "http://a/1.png")
+    assert job.finished == job.submitted == datetime.fromtimestamp(1_700_000_000, UTC)
+
+
+def test_empty_answer_to_a_cancellation_confirms_only_with_success() -> None:
+    parse_cancel(Response(204, b"", {}))
+    for status in (300, 302, 500):
+        with pytest.raises(MjciError):
+            parse_cancel(Response(status, b"", {}))
