@@ -90,6 +90,12 @@ def pin(core: int) -> None:
         os.sched_setaffinity(0, {cores[core % len(cores)]})
 
 
+def pin_to_all() -> None:
+    """Use every core again."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
 def peak() -> int:
     """The most memory this process has ever held, in bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
