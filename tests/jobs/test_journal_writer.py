@@ -286,3 +286,25 @@ def test_lease_that_was_closed_meanwhile_stays_closed(tmp_path: Path) -> None:
     assert event_loop.run(process.writer.confirm_lease(lease))
     assert not process.writer.is_open(lease.owner)
     process.close()
+
+
+def test_lease_that_another_has_taken_over_is_not_valid_after_its_upkeep(tmp_path: Path) -> None:
+    """The worker asks the journal before it goes on, and gives up."""
+    process, other = Process(tmp_path / "journal.db"), Process(tmp_path / "journal.db")
+    lease = process.submit("a")
+    taken = other.writer.open_lease("a")
+    now = NOW + LEASE_DURATION + 1
+    take = partial(submissions.take, lease=taken, now=now, until=now + LEASE_DURATION)
+    assert other.journal.write(take) == [True]
+    process.clock.time = other.clock.time = now
+    held: list[float] = []
+
+    def look() -> None:
+        held.append(process.writer._work.leases[lease])
+        process.writer._work.leases.clear()
+
+    process.clock.on_second_wait = look
+    event_loop.run(process.started.pop())
+    assert held == [NOW + LEASE_DURATION]
+    for each in (process, other):
+        each.close()

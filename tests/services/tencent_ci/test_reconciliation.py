@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
+from jupyter_mjci.client.job import Job
 from jupyter_mjci.services.tencent_ci import reconciliation, xml
 from jupyter_mjci.services.tencent_ci.api import JOBS_PATH, TencentCI
 
@@ -57,3 +60,16 @@ def test_search_for_a_batch_asks_for_its_type_and_name(sent: str, searched: str)
     call = TencentCI(None).request("/inventorytriggerjob", body)
     params = reconciliation.build_search_request(call, 1_700_000_000.0).first_page.params
     assert (params["type"], params["name"]) == (searched, "all")
+
+
+def test_job_that_was_there_before_is_not_that_of_a_submission() -> None:
+    """Clocks may differ by a few minutes; a job without a time may be the one."""
+    call = TencentCI(None).request(JOBS_PATH, REQUEST.format(""))
+    sent_at = 1_700_000_000.0
+    matches = reconciliation.build_matcher(call, "mjci-1", sent_at)
+    raw = {"Input": {"Object": "狐狸.jpg"}, "Operation": {"TemplateId": "t1"}, "Tag": "PicProcess"}
+    skew = reconciliation.MAX_CLOCK_SKEW
+    for seconds, is_matching in ((-skew - 1, False), (-skew + 1, True), (60, True), (None, True)):
+        submitted = None if seconds is None else datetime.fromtimestamp(sent_at + seconds, UTC)
+        job = Job("ci", "j1", "PicProcess", subject="狐狸.jpg", submitted=submitted, raw=raw)
+        assert matches(job) is is_matching

@@ -223,3 +223,20 @@ def test_page_of_a_bucket_goes_on_behind_its_last_key() -> None:
     assert parse_objects(Response(200, named.encode(), {})).next_token == "x"
     empty = parse_objects(Response(200, f"{head}</ListBucketResult>".encode(), {}))
     assert empty.next_token == ""
+
+
+def test_redirect_is_told_with_its_location_and_without_its_signature() -> None:
+    location = "https://else.example.com/?q-signature=abc"
+    response = Response(302, b"", {"location": location})
+    with pytest.raises(CIError) as caught:
+        parse_job_response(response, "j1")
+    assert "https://else.example.com/" in str(caught.value)
+    assert "abc" not in str(caught.value)
+    with pytest.raises(CIError, match="HTTP 500"):
+        parse_job_response(Response(500, b"", {}), "j1")
+
+
+@pytest.mark.parametrize("body", [b"<html><title>Sign in</title></html>", b"plain words", b"{}"])
+def test_answer_of_somebody_else_is_no_answer_of_the_service(body: bytes) -> None:
+    with pytest.raises(InvalidResponse):
+        parse_job_response(Response(200, body, {"content-type": "text/html"}), "j1")
