@@ -279,6 +279,19 @@ def test_what_a_poll_leaves_out_stays_known() -> None:
     assert merge_known(known, changed) is changed
 
 
+def test_client_knows_who_is_followed_meanwhile() -> None:
+    """What ends then is not unseen."""
+    client = ScriptedClient(end_at(0))
+
+    def answer(job_id: str, seconds: float) -> Job:
+        assert client.followed == {("mj", "1"): 1, ("mj", "2"): 1}
+        return build_job(job_id, Status.SUCCEEDED)
+
+    client.answer = answer
+    seen = watch(client, build_job("1"), build_job("2"))
+    assert [each.error for each in seen] == [None, None]
+
+
 def test_jobs_that_have_ended_are_not_polled() -> None:
     client = ScriptedClient(end_at(0))
     assert watch(client, build_job("1", Status.FAILED)) == []
