@@ -86,6 +86,8 @@ def test_numbers_of_numpy_are_those_of_python(session: Session) -> None:
     kinds = [(type(row["size"]), type(row["seed"])) for row in study.rows]
     assert kinds == [(float, int), (float, int), (str, int), (str, int)]
     assert "np." not in repr(study.rows)
+    picture = np.zeros((2, 2))
+    assert grids._to_plain_value(picture) is picture
     assert list_prompts(study)[0] == "a 1.5 fox --seed 1"
 
 
