@@ -20,6 +20,7 @@ from jupyter_mjci.client.outcomes import Outcome, get_outcome
 from jupyter_mjci.errors import InvalidResponse, MjciError, TransportError
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
+from tests.virtual_clock import VirtualClock
 
 Write = Callable[[bytes], object]
 
@@ -63,7 +64,8 @@ def server() -> Iterator[BodyServer]:
 @pytest.fixture(params=[True, False], ids=["aiohttp", "httpx"])
 def session(request: pytest.FixtureRequest, server: BodyServer) -> Iterator[Session]:
     settings = load_settings({"mj_url": server.url, "timeout": 20.0}, environ={})
-    with Session(settings) as session:
+    # Only pauses between two attempts pass at once.
+    with Session(settings, clock=VirtualClock()) as session:
         session.client.transport.use_aiohttp = request.param
         yield session
 

@@ -31,7 +31,7 @@ UNFORESEEN = [RuntimeError("a bug"), KeyError("status"), MemoryError(), Recursio
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    with mjci.sandbox() as session:
+    with mjci.sandbox(speed=float("inf")) as session:
         yield session
 
 
