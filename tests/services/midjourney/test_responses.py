@@ -648,7 +648,7 @@ def test_mode_is_a_fact_of_the_card() -> None:
 @pytest.mark.parametrize(
     ("width", "height", "size"),
     [
-        (1, 2, (1, 2)), (0, 2, None), (1, 0, None), (-1, 2, None), ("1", 2, None),
+        (1, 2, (1, 2)), (2, 1, (2, 1)), (0, 2, None), (1, 0, None), (-1, 2, None), ("1", 2, None),
         (None, None, None), (1.5, 2, None),
     ],
 )  # fmt: skip
