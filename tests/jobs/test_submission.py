@@ -745,3 +745,13 @@ def test_row_of_a_dead_kernel_is_not_sent_again_before_the_settling_time() -> No
         (row,) = session.journal.submissions()
     assert sent == []
     assert (row.state, row.job_id) == ("accepted", "17")
+
+
+def test_call_with_a_key_is_sent_once_and_gives_its_job_again(session: Session) -> None:
+    """Without a key each run is a submission of its own."""
+    call = replace(imagine(session), key="study row 1")
+    assert call.run().id == call.run().id
+    assert len(list_all_jobs(session)) == 1
+    imagine(session).run()
+    imagine(session).run()
+    assert len(list_all_jobs(session)) == 3
