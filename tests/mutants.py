@@ -113,6 +113,8 @@ SLOW_TESTS = "not stress and not killed and not processes and not survive"
 QUIET = "ignore::pytest.PytestAssertRewriteWarning"
 PYTEST_OPTIONS = ("-q", "-n0", "-pno:cacheprovider", "-W", QUIET)
 
+# whose statements are dropped
+BLOCKS = ast.FunctionDef | ast.AsyncFunctionDef | ast.If | ast.Try | ast.With
 FLAGS = frozenset({"eq", "frozen", "kw_only", "slots", "strict"})
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -219,11 +221,10 @@ def _mutate(node: ast.AST, choice: int) -> str:
         case ast.Return(value=ast.expr()), 0:
             node.value = None
             return "returns None"
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.If() | ast.Try() | ast.With(), _:
-            dropped = _find_dropped(node, choice)
-            if dropped is not None:
-                node.body[node.body.index(dropped)] = ast.Pass()
-                return f"without: {ast.unparse(dropped).partition(chr(10))[0][:60]}"
+    dropped = _find_dropped(node, choice)
+    if dropped is not None and isinstance(node, BLOCKS):
+        node.body[node.body.index(dropped)] = ast.Pass()
+        return f"without: {ast.unparse(dropped).splitlines()[0][:60]}"
     return ""
 
 
@@ -231,11 +232,10 @@ def _find_dropped(node: ast.AST, choice: int) -> ast.stmt | None:
     """Find the statement that is replaced by pass: a call whose value is not used, a raise or an
     assignment to an attribute.
     """
-    match node:
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.If() | ast.Try() | ast.With():
-            droppable = [each for each in node.body if _is_droppable(each)]
-            return droppable[choice - 1] if 0 < choice <= len(droppable) else None
-    return None
+    if not isinstance(node, BLOCKS):
+        return None
+    droppable = [each for each in node.body if _is_droppable(each)]
+    return droppable[choice - 1] if 0 < choice <= len(droppable) else None
 
 
 def _is_droppable(statement: ast.stmt) -> bool:

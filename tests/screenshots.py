@@ -3,8 +3,7 @@
 
 The tests' own server and browser (tests/browser/conftest.py) show what a person would see; each
 picture is a part of the page in the light theme and in the dark one, all of one size. Needs a
-Chromium, and fonts-noto-color-emoji for
-buttons that show an emoji.
+Chromium, and fonts-noto-color-emoji for buttons that show an emoji.
 """
 
 from __future__ import annotations

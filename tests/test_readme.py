@@ -71,7 +71,7 @@ def find_links(text: str) -> list[str]:
     """Where every link and picture in here leads, but for the way to the other language."""
     return [
         item
-        for item in re.findall(r"(?:\]\(|src=\"|srcset=\")([^)\"]+)", text)
+        for item in re.findall(r'(?:\]\(|src(?:set)?=")([^)"]+)', text)
         if not item.startswith(("README", "https:"))
     ]
 

@@ -110,8 +110,7 @@ class JobParser:
         self.fields = fields
         # Most fields are plain, and listings are long: they are
         # read without taking their paths apart.
-        plain = [(spec.name, spec.parse, spec.paths[0]) for spec in fields if _is_plain(spec)]
-        self._plain = plain
+        self._plain = [(spec.name, spec.parse, spec.paths[0]) for spec in fields if _is_plain(spec)]
         self._others = [spec for spec in fields if not _is_plain(spec)]
 
     def __call__(self, document: JsonObject) -> Job:

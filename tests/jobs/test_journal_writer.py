@@ -52,11 +52,21 @@ class TwoRoundClock:
             self.on_second_wait()
 
 
+class CountingJournal(Journal):
+    """A journal that counts its transactions."""
+
+    transactions = 0
+
+    def write(self, *writes: Any, **options: Any) -> list[Any]:
+        self.transactions += 1
+        return super().write(*writes, **options)
+
+
 class Process:
     """A journal on disk, and its writer, whose work in the background is run by hand."""
 
     def __init__(self, path: Path) -> None:
-        self.journal = Journal(path)
+        self.journal = CountingJournal(path)
         self.clock = TwoRoundClock()
         self.started: list[Any] = []
         self.writer = JournalWriter(self.journal, clock=self.clock, start=self.start)
@@ -163,16 +173,6 @@ def test_fork_beside_a_thread_that_writes_can_use_the_session(tmp_path: Path) ->
         assert job_id in {row.job_id for row in session.journal.submissions()}
 
 
-class CountingJournal(Journal):
-    """A journal that counts its transactions."""
-
-    transactions = 0
-
-    def write(self, *writes: Any, **options: Any) -> list[Any]:
-        self.transactions += 1
-        return super().write(*writes, **options)
-
-
 def insert(name: str, db: sqlite3.Connection) -> str:
     db.execute("INSERT INTO metadata VALUES (?, '1')", (name,))
     return name
@@ -264,17 +264,16 @@ async def test_interrupted_commit_leaves_out_no_other(
 
 def test_lease_that_was_confirmed_is_not_asked_for_again_while_it_lasts(tmp_path: Path) -> None:
     process = Process(tmp_path / "journal.db")
-    process.journal.__class__ = CountingJournal
     lease = process.submit("a")
     process.clock.time += LEASE_DURATION - 1
     assert event_loop.run(process.writer.confirm_lease(lease))
-    count = process.journal.transactions  # type: ignore[attr-defined]
+    count = process.journal.transactions
     process.clock.time += LEASE_DURATION - 1
     assert event_loop.run(process.writer.holds_lease(lease))
-    assert process.journal.transactions == count  # type: ignore[attr-defined]
+    assert process.journal.transactions == count
     process.clock.time += 1
     assert event_loop.run(process.writer.holds_lease(lease))
-    assert process.journal.transactions == count + 1  # type: ignore[attr-defined]
+    assert process.journal.transactions == count + 1
     process.close()
 
 

@@ -157,7 +157,8 @@ def test_pace_is_the_time_between_acceptances_with_a_refusal_between_them(
     clock.time += 5
     room.record_acceptance()
     assert room.interval == 8.0
-    clock.time += 8
+    # The next one waits for it, from the acceptance on.
+    assert event_loop.run(measure_wait(room, clock)) == 8
     room.record_acceptance()
     assert room.interval == pytest.approx(EASING * 8.0)
     clock.time += 1
@@ -165,6 +166,14 @@ def test_pace_is_the_time_between_acceptances_with_a_refusal_between_them(
     clock.time += 100
     room.record_acceptance()
     assert room.interval == MAX_INTERVAL
+
+
+def test_first_acceptance_tells_no_pace(clock: VirtualClock) -> None:
+    """Only from the second one on there is a time between two."""
+    room = WaitingRoom(clock)
+    room.record_refusal(None)
+    room.record_acceptance()
+    assert room.interval == PAUSE
 
 
 def test_refusals_are_forgotten(clock: VirtualClock) -> None:
@@ -259,25 +268,3 @@ def test_ids_are_text_and_whole_numbers_are_taken(proxy: SlowProxy, clock: Virtu
                 session.follow(task_id)
         with pytest.raises(MjciError, match="float"):
             session.mj.task(float(job.id))
-
-
-def test_first_acceptance_tells_no_pace(clock: VirtualClock) -> None:
-    """Only from the second one on there is a time between two."""
-    room = WaitingRoom(clock)
-    room.record_refusal(None)
-    room.record_acceptance()
-    assert room.interval == PAUSE
-
-
-def test_next_submission_waits_for_the_pace_that_was_learnt(clock: VirtualClock) -> None:
-    """Counted from the acceptance before it."""
-    room = WaitingRoom(clock)
-    room.record_acceptance()
-    clock.time += 1
-    room.record_refusal(None)
-    clock.time += 10
-    room.record_acceptance()
-    assert room.interval == 11
-    started_at = clock.now()
-    event_loop.run(room.wait())
-    assert clock.now() - started_at == 11
