@@ -72,6 +72,50 @@ def test_imagine_then_upscale_stays_in_one_card(imagine: Callable[..., Any], sho
     shoot(page, shots, "panel-upscaled")
 
 
+# Whether a click would meet the first of a job's own buttons as soon as it is there, and where it is
+# when a click meets it.
+APPEARING = """() => {
+  const met = [];
+  const look = () => {
+    const button = document.querySelector('.mjci-live .mjci-actions button');
+    if (button && button.checkVisibility()) {
+      if (!met.length) button.scrollIntoView({block: 'center'});
+      const place = button.getBoundingClientRect();
+      const under = document.elementFromPoint(place.x + place.width / 2, place.y + place.height / 2);
+      met.push(under === button);
+      const card = button.closest('.mjci-card').getBoundingClientRect();
+      if (met.at(-1)) window.appeared = [met[0], place.top - card.top];
+    }
+    if (!window.appeared) requestAnimationFrame(look);
+  };
+  look();
+}"""
+PLACE = """selector => {
+  const button = document.querySelector(selector);
+  return button.getBoundingClientRect().top - button.closest('.mjci-card').getBoundingClientRect().top;
+}"""
+
+
+def test_job_buttons_appear_in_their_place_and_not_under_a_click(
+    imagine: Callable[..., Any],
+) -> None:
+    """They cost money: no picture that comes later moves them, and a click that was meant for what
+    was there before they appeared presses none.
+    """
+    page = imagine("[task.action for task in s.mj.tasks().run()]", speed=60)
+    page.js(APPEARING)
+    page.click(IMAGINE)
+    page.wait_js("() => !!window.appeared")
+    pressed, top = page.js("() => window.appeared")
+    assert not pressed
+    page.wait_pictures(PICTURE)
+    assert page.js(PLACE, MOVE.replace(":has-text('{}')", "")) == top
+    page.click(MOVE.format("U2"))  # a moment later, a click is a click
+    page.wait_for(".mjci-breadcrumb button:has-text('› U2')")
+    page.run(2)
+    assert page.outputs(2) == "['UPSCALE', 'IMAGINE']"
+
+
 def test_double_click_submits_once(imagine: Callable[..., Any]) -> None:
     """The second click of a double click is not heard; a later click is."""
     page = imagine("[task.subject for task in s.mj.tasks().run()]")

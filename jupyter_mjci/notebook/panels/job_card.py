@@ -376,11 +376,11 @@ class Card:
         relatives = (*node.get_path(), *node.children)
         statuses = tuple((relative.label, relative.job.status) for relative in relatives)
         self._render_if_changed(self.breadcrumb, (node, statuses), self._build_breadcrumb)
-        actions = (node, node.job.buttons)
-        self._render_if_changed(self.action_buttons, actions, self._build_action_buttons)
-        has_grid = bool(node.pictures) and is_grid(node.job)
+        has_grid = bool(node.pictures) and not node.is_loading and is_grid(node.job)
         grid = (node, has_grid, tuple(node.selected))
         self._render_if_changed(self.grid_buttons, grid, self._build_grid_buttons)
+        actions = (node, node.is_loading, node.job.buttons)
+        self._render_if_changed(self.action_buttons, actions, self._build_action_buttons)
 
     def _render_if_changed(
         self, box: W.Widget, key: Hashable, build: Callable[[JobNode], Sequence[W.Widget]]
@@ -409,6 +409,10 @@ class Card:
         return self.panel.build_button(name, tooltip, partial(self._select_node, node))
 
     def _build_action_buttons(self, node: JobNode) -> Sequence[W.Widget]:
+        if node.is_loading:
+            # A picture that comes later would move them, and
+            # a click would press another one.
+            return ()
         pressed = {child.label for child in node.children}
         widgets = []
         for button in node.job.buttons:
@@ -421,7 +425,7 @@ class Card:
         return widgets
 
     def _build_grid_buttons(self, node: JobNode) -> Sequence[W.Widget]:
-        if not node.pictures or not is_grid(node.job):
+        if not node.pictures or node.is_loading or not is_grid(node.job):
             return ()
         buttons = []
         for number in range(1, GRID_SIZE + 1):

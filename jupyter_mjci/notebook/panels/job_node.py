@@ -65,6 +65,11 @@ class JobNode:
     def is_followed(self) -> bool:
         return self.follow_task is not None and not self.follow_task.done()
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether the job has ended, and its pictures are still to come."""
+        return self.is_followed and self.job.status.is_terminal
+
     def get_path(self) -> list[JobNode]:
         """Return the nodes from the root to this one."""
         if self.parent is None:

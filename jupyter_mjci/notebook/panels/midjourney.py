@@ -198,7 +198,8 @@ class MidjourneyPanel(Panel):
             widget.observe(lambda _: self._update_prompt_preview(), "value")
         flags = W.HBox(list(self.flags.values())).add_class("mjci-flags")
         row = build_row(*submit.widgets, self.fields["images"], self.fields.more_button)
-        children = [self.prompt, flags, self.prompt_preview, row, self.fields.more_box]
+        # Below the button, which it would move.
+        children = [self.prompt, flags, row, self.prompt_preview, self.fields.more_box]
         form = W.VBox(children).add_class("mjci-form")
         submit.bind(form)
         return form
