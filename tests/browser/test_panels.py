@@ -72,8 +72,8 @@ def test_imagine_then_upscale_stays_in_one_card(imagine: Callable[..., Any], sho
     shoot(page, shots, "panel-upscaled")
 
 
-# Whether a click would meet the first of a job's own buttons as soon as it is there, and where it is
-# when a click meets it.
+# Whether a click would meet the first of a job's own buttons as soon as it is there, and where it
+# is when a click meets it.
 APPEARING = """() => {
   const met = [];
   const look = () => {
@@ -81,8 +81,7 @@ APPEARING = """() => {
     if (button && button.checkVisibility()) {
       if (!met.length) button.scrollIntoView({block: 'center'});
       const place = button.getBoundingClientRect();
-      const under = document.elementFromPoint(place.x + place.width / 2, place.y + place.height / 2);
-      met.push(under === button);
+      met.push(document.elementFromPoint(place.x + 9, place.y + 9) === button);
       const card = button.closest('.mjci-card').getBoundingClientRect();
       if (met.at(-1)) window.appeared = [met[0], place.top - card.top];
     }
@@ -92,7 +91,8 @@ APPEARING = """() => {
 }"""
 PLACE = """selector => {
   const button = document.querySelector(selector);
-  return button.getBoundingClientRect().top - button.closest('.mjci-card').getBoundingClientRect().top;
+  const card = button.closest('.mjci-card').getBoundingClientRect();
+  return button.getBoundingClientRect().top - card.top;
 }"""
 
 
