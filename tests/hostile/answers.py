@@ -56,7 +56,8 @@ class Conversation:
     Args:
         name: what is wrong with it
         stream: yields the pieces, from the answer's own base URL
-        is_endless: whether it ends only when the client has enough
+        is_endless: whether it can end only when the client has
+            waited long enough
     """
 
     name: str
@@ -475,8 +476,9 @@ CONVERSATIONS = (
         "length and chunks",
         _send(OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}"),
     ),
-    Conversation("chunk that is none", _send(CHUNKED, b"xyz\r\n{}\r\n0\r\n\r\n")),
-    Conversation("chunk of 2**64", _send(CHUNKED, b"ffffffffffffffff\r\n{}")),
+    # aiohttp 3.14 waits on, until its timeout, if it has read the headers before.
+    Conversation("chunk that is none", _send(CHUNKED, b"xyz\r\n{}\r\n0\r\n\r\n"), is_endless=True),
+    Conversation("chunk of 2**64", _send(CHUNKED, b"ffffffffffffffff\r\n{}"), is_endless=True),
     Conversation("chunk with an extension of a megabyte", _send(CHUNKED, b"2;" + b"x" * MIB)),
     Conversation(
         "chunks without end",
