@@ -34,8 +34,10 @@ def serve_sandbox(speed: float) -> Iterator[dict[str, Any]]:
     command = [*COMMAND, "sandbox", "--port", "0", "--speed", str(speed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield json.loads(process.stdout.readline())
-        process.send_signal(signal.SIGINT)
+        try:
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
 
 

@@ -128,8 +128,9 @@ def post(url: str, body: bytes) -> int:
 def test_other_paths_are_not_found() -> None:
     received: list[Job] = []
     with WebhookServer(received.append) as webhooks:
-        with pytest.raises(urllib.error.HTTPError, match="404"):
+        with pytest.raises(urllib.error.HTTPError, match="404") as refused:
             post(webhooks.url[:-1], b'{"id":"1","status":"SUCCESS"}')
+        refused.value.close()
         assert webhooks.url not in repr(webhooks)
     assert received == []
 
