@@ -231,9 +231,12 @@ class Budget:
         Raises:
             UnpackError: it holds more than is left
         """
-        content: bytes = stream.read(self.left + 1)
-        self.take(len(content))
-        return content
+        # Python 3.14 would hold the whole twice if it read it at once.
+        content = io.BytesIO()
+        while piece := stream.read(PIECE_BYTES):
+            self.take(len(piece))
+            content.write(piece)
+        return content.getvalue()
 
     def take(self, size: int) -> None:
         """Note that so many bytes were unpacked.

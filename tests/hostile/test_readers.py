@@ -19,7 +19,7 @@ from tests.hostile.server import HostileServer, serve
 MAX_SECONDS = 30  # of processor time; waiting ends with the process
 MAX_MEGABYTES = 300
 # What pandas, matplotlib and ipywidgets take by themselves, where a reader needs them.
-LIBRARIES = {"panels": 100, "plot of a listing": 100, "table of a listing": 90}
+LIBRARIES = {"panels": 120, "plot of a listing": 100, "table of a listing": 90}
 STEP = 6
 TRANSPORTS = ("aiohttp", "httpx")
 # What fetches pictures does so on both; the others take turns.

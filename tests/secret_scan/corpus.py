@@ -22,6 +22,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -153,11 +154,11 @@ def picture(line: str, kind: str) -> bytes:
 
 
 def database(line: str) -> bytes:
-    connection = sqlite3.connect(":memory:")
-    connection.execute("create table jobs (raw text)")
-    connection.execute("insert into jobs values (?)", (line,))
-    connection.commit()
-    return connection.serialize()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("create table jobs (raw text)")
+        connection.execute("insert into jobs values (?)", (line,))
+        connection.commit()
+        return connection.serialize()
 
 
 def notebook(cell: dict[str, object], **metadata: object) -> bytes:
