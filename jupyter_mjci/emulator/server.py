@@ -149,7 +149,9 @@ class LoopbackServer:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            # `asyncio.run` as nest_asyncio patches it leaves the loop open.
+            with asyncio.Runner() as runner:
+                runner.run(self._serve())
         except Exception as error:  # raised again by the constructor
             self._failure = error
         finally:
