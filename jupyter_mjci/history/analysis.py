@@ -6,7 +6,7 @@ computes: see `queries`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from jupyter_mjci.history.normalization import (
     parse_statuses,
     parse_time,
 )
-from jupyter_mjci.history.outliers import OUTLIER_COLUMNS, find_outliers
+from jupyter_mjci.history.outliers import OUTLIER_COLUMNS, build_fences, find_outliers
 from jupyter_mjci.history.periods import (
     Period,
     get_ends,
@@ -46,6 +46,7 @@ from jupyter_mjci.history.queries import (
     MetricsSource,
     Query,
     check_source,
+    iter_jobs,
     load_jobs,
     parse_grouping,
     run_query,
@@ -321,7 +322,7 @@ class JobAccessor:
         """
         named = name_prefix(by)
         return sum_savings(
-            self._load_by(named, ("status", "subject"), SAVINGS_COLUMNS), named, sizes
+            self._iter_by(named, ("status", "subject"), SAVINGS_COLUMNS), named, sizes
         )
 
     def durations(
@@ -416,8 +417,13 @@ class JobAccessor:
             raise InvalidRequest(
                 f"{of!r} is not a duration.", hint=f"One of {', '.join(DURATIONS)}."
             )
-        jobs = self._load_by(by, ("id", "status", *TIME_COLUMNS), OUTLIER_COLUMNS)
-        return find_outliers(jobs, by, DURATIONS[of], factor).head(rows or len(jobs))
+        group_by, functions = parse_grouping(by)
+        earlier = DURATIONS[of][1]
+        metrics = (f"{of}_p25", f"{of}_p75")
+        quartiles = Query(metrics, None, group_by, functions, time_column=earlier)
+        fences = build_fences(run_query(quartiles, self._source), of, quartiles.keys, factor)
+        jobs = self._iter_by(by, ("id", "status", *TIME_COLUMNS), OUTLIER_COLUMNS)
+        return find_outliers(jobs, fences, by, DURATIONS[of], rows)
 
     def lineage(self, root: str | None = None) -> pd.DataFrame:
         """Return the place of every job in its tree: what was made of what.
@@ -541,11 +547,22 @@ class JobAccessor:
         self, by: Grouping, required: Sequence[str], optional: Sequence[str]
     ) -> pd.DataFrame:
         """Load jobs with the columns that they are grouped by; functions may read any."""
+        return self._load(*self._list_columns(by, required, optional))
+
+    def _iter_by(
+        self, by: Grouping, required: Sequence[str], optional: Sequence[str]
+    ) -> Iterator[pd.DataFrame]:
+        """Yield what `_load_by` returns, in parts."""
+        return iter_jobs(self._source, *self._list_columns(by, required, optional))
+
+    def _list_columns(
+        self, by: Grouping, required: Sequence[str], optional: Sequence[str]
+    ) -> tuple[list[str], list[str]]:
         columns, functions = parse_grouping(by)
         others = getattr(self._source, "columns", ()) if functions else ()
         needed = dict.fromkeys((*required, *columns))
         wanted = dict.fromkeys(map(str, (*optional, *others)))
-        return self._load(list(needed), [name for name in wanted if name not in needed])
+        return list(needed), [name for name in wanted if name not in needed]
 
     def _run(
         self, metrics: tuple[str, ...], every: Period | None, by: Grouping, **options: Any

@@ -11,7 +11,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Union, cast, runtime_checkable
@@ -89,6 +89,9 @@ class MetricsSource(Protocol):
 
     def load_jobs(self, columns: Sequence[str]) -> pd.DataFrame:
         """Return columns of all jobs."""
+
+    def iter_jobs(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield columns of all jobs, at least one part, in any order."""
 
 
 def _build_metrics() -> dict[str, nw.Expr]:
@@ -549,18 +552,35 @@ def load_jobs(
         InvalidRequest: a required column is missing
     """
     if isinstance(source, MetricsSource):
-        frame = source.load_jobs([*required, *optional])
-    elif isinstance(source, pd.DataFrame) or hasattr(source, "to_delayed"):
+        return _normalize_jobs(source.load_jobs([*required, *optional]))
+    return _normalize_jobs(_load_frame(source, required, optional))
+
+
+def iter_jobs(
+    source: JobSource, required: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[pd.DataFrame]:
+    """Yield what `load_jobs` returns: of a lake in parts, so that memory stays bounded."""
+    if isinstance(source, MetricsSource):
+        yield from map(_normalize_jobs, source.iter_jobs([*required, *optional]))
+    else:
+        yield load_jobs(source, required, optional)
+
+
+def _load_frame(source: Any, required: Sequence[str], optional: Sequence[str]) -> pd.DataFrame:
+    """Load columns of a frame of any library."""
+    if isinstance(source, pd.DataFrame) or hasattr(source, "to_delayed"):
         check_columns(source, required)
         names = [*required, *(name for name in optional if name in source.columns)]
         chosen = source[names]
-        frame = chosen if isinstance(chosen, pd.DataFrame) else chosen.compute()
-    else:
-        table = nw.from_native(source)
-        available = list(table.collect_schema())
-        check_columns(_Names(available), required)
-        chosen = table.select(*required, *(name for name in optional if name in available))
-        frame = _to_pandas(chosen.collect() if isinstance(chosen, nw.LazyFrame) else chosen)
+        return chosen if isinstance(chosen, pd.DataFrame) else chosen.compute()
+    table = nw.from_native(source)
+    available = list(table.collect_schema())
+    check_columns(_Names(available), required)
+    chosen = table.select(*required, *(name for name in optional if name in available))
+    return _to_pandas(chosen.collect() if isinstance(chosen, nw.LazyFrame) else chosen)
+
+
+def _normalize_jobs(frame: pd.DataFrame) -> pd.DataFrame:
     check_columns(frame, frame.columns)
     jobs = pd.DataFrame({str(name): normalize_column(frame[name]) for name in frame.columns})
     # Levels of an index that are columns, too, would be ambiguous.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,12 @@ from jupyter_mjci.history.queries import Grouping, add_keys, parse_grouping
 SAVINGS_COLUMNS = (
     "size_in",
     "size_out",
+)
+_SUMS = (
+    "jobs",
+    "sized",
+    "bytes_in",
+    "bytes_out",
 )
 
 
@@ -31,18 +37,30 @@ def name_prefix(by: Grouping) -> Grouping:
 
 
 def sum_savings(
-    jobs: pd.DataFrame, by: Grouping, sizes: Mapping[str, int] | pd.DataFrame | None
+    parts: Iterable[pd.DataFrame], by: Grouping, sizes: Mapping[str, int] | pd.DataFrame | None
 ) -> pd.DataFrame:
     """Return the bytes of each group; see `JobAccessor.savings`.
 
     Args:
-        jobs: normalized jobs
+        parts: normalized jobs
         by: what to group by
         sizes: the bytes of inputs, by object
 
     Raises:
         InvalidRequest: `sizes` is something else
     """
+    known = None if sizes is None else _parse_sizes(sizes)
+    columns, functions = parse_grouping(by)
+    sums = pd.concat([_sum_part(jobs, by, known) for jobs in parts], ignore_index=True)
+    frame = _sum_groups(sums, (*columns, *functions))
+    saved = frame["bytes_in"] - frame["bytes_out"]
+    share = saved / frame["bytes_in"].where(frame["bytes_in"] > 0)
+    frame = frame.assign(saved=saved, share=share.astype("float64"))
+    return frame.sort_values("saved", ascending=False, kind="stable", ignore_index=True)
+
+
+def _sum_part(jobs: pd.DataFrame, by: Grouping, sizes: Mapping[str, int] | None) -> pd.DataFrame:
+    """Sum up what was saved by a part of the jobs."""
     succeeded = jobs[(jobs["status"] == "SUCCEEDED").fillna(value=False).astype(bool)]
     for name in SAVINGS_COLUMNS:
         if name not in succeeded.columns:
@@ -51,7 +69,7 @@ def sum_savings(
     keyed, keys = add_keys(succeeded, by)
     bytes_in = keyed["size_in"]
     if sizes is not None:
-        bytes_in = bytes_in.fillna(keyed["subject"].map(_parse_sizes(sizes)).astype("Int64"))
+        bytes_in = bytes_in.fillna(keyed["subject"].map(sizes).astype("Int64"))
     is_known = bytes_in.notna() & keyed["size_out"].notna()
     rows = keyed[list(keys)].assign(
         jobs=1,
@@ -59,15 +77,14 @@ def sum_savings(
         bytes_in=bytes_in.where(is_known, 0).astype("int64"),
         bytes_out=keyed["size_out"].where(is_known, 0).astype("int64"),
     )
-    sums = ["jobs", "sized", "bytes_in", "bytes_out"]
-    if keys:
-        frame = rows.groupby(list(keys), dropna=False, as_index=False, observed=True)[sums].sum()
-    else:
-        frame = rows[sums].sum().to_frame().T
-    saved = frame["bytes_in"] - frame["bytes_out"]
-    share = saved / frame["bytes_in"].where(frame["bytes_in"] > 0)
-    frame = frame.assign(saved=saved, share=share.astype("float64"))
-    return frame.sort_values("saved", ascending=False, kind="stable", ignore_index=True)
+    return _sum_groups(rows, keys)
+
+
+def _sum_groups(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    if not keys:
+        return rows[list(_SUMS)].sum().to_frame().T
+    groups = rows.groupby(list(keys), dropna=False, as_index=False, observed=True)
+    return groups[list(_SUMS)].sum()
 
 
 def _parse_sizes(sizes: Mapping[str, int] | pd.DataFrame) -> dict[str, int]:

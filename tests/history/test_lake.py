@@ -34,7 +34,7 @@ from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.history import History
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
-from jupyter_mjci.history.lake import changes, libraries, time_ranges
+from jupyter_mjci.history.lake import changes, libraries, reader, time_ranges
 from jupyter_mjci.history.lake import lake as lake_module
 from jupyter_mjci.history.lake import table as table_module
 from jupyter_mjci.history.lake.cluster import DaskLake, partition_by_rows
@@ -378,6 +378,9 @@ QUESTIONS: list[tuple[str, dict[str, Any]]] = [
     *ANALYSES,
     ("retries", {}),
     ("outliers", {"factor": 0.1, "by": "service"}),
+    ("outliers", {"factor": 0.1, "by": (), "of": "run_time", "limit": None}),
+    ("savings", {"by": ("action", "prefix")}),
+    ("savings", {"by": (), "sizes": {"a": 1}}),
     ("words", {}),
     ("lineage", {}),
     ("success_rate", {"every": None, "by": "origin"}),
@@ -407,6 +410,7 @@ def test_every_engine_returns_the_same_result(
 ) -> None:
     """pandas on the journal, DuckDB on lake and journal, Dask on a cluster: equal dtypes, too."""
     monkeypatch.setattr(time_ranges, "QUERY_BATCH_SIZE", 500)  # DuckDB works range after range
+    monkeypatch.setattr(reader, "PART_ROWS", 300)
     journal, lake = overlaid
     expected = getattr(JobAccessor(load_journal_frame(journal)), name)(**arguments)
     by_duckdb = getattr(lake.mjci, name)(**arguments)

@@ -64,6 +64,10 @@ class DaskLake:
         """
         return self._reader.frame(columns)
 
+    def iter_jobs(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield columns of all jobs in parts, read on this machine."""
+        return self._reader.iter_jobs(columns)
+
     def frame(self, partition_size: int = 4 * ROW_GROUP_SIZE) -> dd.DataFrame:
         """Return all jobs as a lazy Dask DataFrame.
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # the order of a frame
 ORDER_COLUMNS = ("submitted", "id")
+# jobs that are held at once where each is looked at
+PART_ROWS = 200_000
 
 
 class LakeReader:
@@ -115,6 +117,23 @@ class LakeReader:
             InvalidRequest: there is no such column
         """
         return self.frame(columns)
+
+    def iter_jobs(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield columns of all jobs in parts, in any order.
+
+        Raises:
+            InvalidRequest: there is no such column
+        """
+        import pyarrow as pa
+
+        check_columns(list_stored_columns(columns))
+        statement = f"SELECT {', '.join(list_stored_columns(columns))} FROM jobs"
+        with self._connect_to_view() as db:
+            reader = db.sql(statement).to_arrow_reader(PART_ROWS)
+            # an empty lake has no batch
+            yield arrow_to_frame(reader.schema.empty_table(), columns)
+            for batch in reader:
+                yield arrow_to_frame(pa.Table.from_batches([batch]), columns)
 
     def sql(self, statement: str) -> pd.DataFrame:
         """Return the result of a statement in SQL (DuckDB's).
