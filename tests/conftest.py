@@ -16,6 +16,31 @@ import pytest
 os.environ.pop("VIRTUAL_ENV", None)
 
 
+# What takes longest, longest first. pytest-xdist would begin with the files of most tests, and
+# these have few: at the end one worker would wait for the other.
+SLOW = (
+    "tests/simulation",
+    "tests/history/test_referee.py",
+    "tests/hostile",
+    "tests/emulator/test_foreign_clients.py",
+    "tests/jobs/test_submission.py",
+    "tests/history/test_lake.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: rank(item.nodeid))
+
+
+def rank(nodeid: str) -> int:
+    """Return the place of a test's file among the slow ones; the others are behind them."""
+    return next((n for n, path in enumerate(SLOW) if nodeid.startswith(path)), len(SLOW))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Leave out thousands of tests and their modules where garbage is looked for: they stay."""

@@ -312,6 +312,21 @@ _DONE = """n => {
   const cell = jupyterapp.shell.currentWidget.content.widgets[n].model;
   return cell.executionCount !== null && cell.executionState !== 'running';
 }"""
+_APPEARANCE = """selector => {
+  const met = [];
+  const look = () => {
+    const button = document.querySelector(selector);
+    if (button && button.checkVisibility()) {
+      if (!met.length) button.scrollIntoView({block: 'center'});
+      const place = button.getBoundingClientRect();
+      met.push(document.elementFromPoint(place.x + 9, place.y + 9) === button);
+      const box = button.parentNode.parentNode.getBoundingClientRect();
+      if (met.at(-1)) window.appeared = [met[0], place.top - box.top];
+    }
+    if (!window.appeared) requestAnimationFrame(look);
+  };
+  look();
+}"""
 _COMMAND = """([name, given]) => {
   window.commanded = 'begun';
   jupyterapp.commands.execute(name, given).finally(() => { window.commanded = 'ended'; });
@@ -474,6 +489,18 @@ class Page:
 
     def seen(self, name: str = "seen") -> list[str]:
         return list(self.js("name => window[name]", name))
+
+    def watch_appearance(self, selector: str) -> None:
+        """From now on looks whether a click would meet a button: `appeared()` tells."""
+        self.js(_APPEARANCE, selector)
+
+    def appeared(self) -> tuple[bool, float]:
+        """Whether a click would have met the button as soon as it was there, and how far it was
+        below the top of its row's box when a click did meet it.
+        """
+        self.wait_js("() => !!window.appeared")
+        was_met, top = self.js("() => window.appeared")
+        return was_met, top
 
     def fetch(self, source: str) -> bytes:
         """The bytes behind a picture's data URL."""

@@ -72,27 +72,10 @@ def test_imagine_then_upscale_stays_in_one_card(imagine: Callable[..., Any], sho
     shoot(page, shots, "panel-upscaled")
 
 
-# Whether a click would meet the first of a job's own buttons as soon as it is there, and where it
-# is when a click meets it.
-APPEARING = """() => {
-  const met = [];
-  const look = () => {
-    const button = document.querySelector('.mjci-live .mjci-actions button');
-    if (button && button.checkVisibility()) {
-      if (!met.length) button.scrollIntoView({block: 'center'});
-      const place = button.getBoundingClientRect();
-      met.push(document.elementFromPoint(place.x + 9, place.y + 9) === button);
-      const card = button.closest('.mjci-card').getBoundingClientRect();
-      if (met.at(-1)) window.appeared = [met[0], place.top - card.top];
-    }
-    if (!window.appeared) requestAnimationFrame(look);
-  };
-  look();
-}"""
 PLACE = """selector => {
   const button = document.querySelector(selector);
-  const card = button.closest('.mjci-card').getBoundingClientRect();
-  return button.getBoundingClientRect().top - card.top;
+  return button.getBoundingClientRect().top
+    - button.parentNode.parentNode.getBoundingClientRect().top;
 }"""
 
 
@@ -103,13 +86,13 @@ def test_job_buttons_appear_in_their_place_and_not_under_a_click(
     was there before they appeared presses none.
     """
     page = imagine("[task.action for task in s.mj.tasks().run()]", speed=60)
-    page.js(APPEARING)
+    first = MOVE.replace(":has-text('{}')", "")
+    page.watch_appearance(first)
     page.click(IMAGINE)
-    page.wait_js("() => !!window.appeared")
-    pressed, top = page.js("() => window.appeared")
-    assert not pressed
+    was_met, top = page.appeared()
+    assert not was_met
     page.wait_pictures(PICTURE)
-    assert page.js(PLACE, MOVE.replace(":has-text('{}')", "")) == top
+    assert page.js(PLACE, first) == top
     page.click(MOVE.format("U2"))  # a moment later, a click is a click
     page.wait_for(".mjci-breadcrumb button:has-text('› U2')")
     page.run(2)

@@ -92,6 +92,23 @@ def test_rule_from_sliders_is_previewed_and_processed_alike(
     shoot(page, shots, "workbench-jobs")
 
 
+def test_retry_that_comes_where_cancel_was_is_not_pressed(notebook: Callable[..., Any]) -> None:
+    """The second click of a slow double click would submit the job again."""
+    page = notebook(
+        SESSION.format(speed=0.1),
+        "s.ci.picture_job(input='input/deer.jpg', rule='imageInfo', output='a.json').run()",
+        "panel = mjci.panel('ci', session=s)\npanel",
+    )
+    for cell in range(3):
+        page.run(cell)
+    page.click(".mjci-live button:has-text('List jobs')")
+    page.wait_for(".mjci-job-row button:has-text('Cancel')")
+    page.watch_appearance(".mjci-job-row button[title^='Submit ']")
+    page.click(".mjci-job-row button:has-text('Cancel')")
+    was_met, _ = page.appeared()
+    assert not was_met
+
+
 def rotate(content: bytes) -> bytes:
     file = io.BytesIO()
     Image.open(io.BytesIO(content)).rotate(180).save(file, "PNG")

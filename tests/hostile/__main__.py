@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 from tests.hostile.answers import BODIES, load_body
@@ -15,17 +14,19 @@ from tests.hostile.readers import ANSWER_READERS, FILE_READERS
 from tests.hostile.server import serve
 
 Row = tuple[str, str, float, int]
-# seconds of one reader with all answers
-TIMEOUT = float(os.environ.get("HOSTILE_TIMEOUT", "1200"))
 
 
 def main(names: list[str]) -> None:
-    with serve() as server, tempfile.TemporaryDirectory() as folder:
+    with (
+        serve() as server,
+        tempfile.TemporaryDirectory() as folder,
+        ReaderProcess() as readers,
+    ):
         write_bodies(Path(folder))
         for name in names or [*ANSWER_READERS, *FILE_READERS]:
             place = server.url if name in ANSWER_READERS else folder
             for kind in ("httpx", "aiohttp") if name in ANSWER_READERS else ("httpx",):
-                rows = run_reader(name, kind, place)
+                rows = readers.run(name, kind, place)
                 print(
                     f"{name} ({kind}): {len(rows)} answers, {sum(row[2] for row in rows):.0f} s, "
                     f"at most {max((row[3] for row in rows), default=0)} MB",
@@ -41,33 +42,49 @@ def write_bodies(folder: Path) -> None:
         (folder / str(index)).write_bytes(load_body(answer))
 
 
-def run_reader(
-    name: str,
-    transport: str,
-    place: str,
-    *,
-    first: int = 0,
-    step: int = 1,
-) -> list[Row]:
-    """Run a reader in a process of its own and return a row for each answer, or for each `step`-th.
+class ReaderProcess:
+    """A process that runs readers one after the other, each in a fork of it.
 
-    A row has its name, the error that is none of ours, the
-    seconds of processor time, and the MB at the peak.
+    What they print to standard error stays there.
     """
-    share = [str(first), str(step)]
-    command = [sys.executable, "-m", "tests.hostile.readers", name, transport, place, *share]
-    environment = {**os.environ, "MJCI_HOME": "/nonexistent"}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-    timer = threading.Timer(TIMEOUT, process.kill)
-    timer.start()
-    output, errors = process.communicate()
-    timer.cancel()
-    rows: list[Row] = [tuple(json.loads(line)) for line in output.splitlines()]
-    if process.returncode:
-        rows.append(("(process)", f"exit status {process.returncode}: {errors[-3000:]}", 0, 0))
-    return rows
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.hostile.readers"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "MJCI_HOME": "/nonexistent"},
+        )
+
+    def __enter__(self) -> ReaderProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def run(
+        self, name: str, transport: str, place: str, *, first: int = 0, step: int = 1
+    ) -> list[Row]:
+        """Run a reader and return a row for each answer, or for each `step`-th.
+
+        A row has its name, the error that is none of ours, the
+        seconds of processor time, and the MB at the peak.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([name, transport, place, first, step]) + "\n")
+        self._process.stdin.flush()
+        rows: list[Row] = []
+        for line in self._process.stdout:
+            answer = json.loads(line)
+            if isinstance(answer, list):
+                rows.append((answer[0], answer[1], answer[2], answer[3]))
+                continue
+            if answer:
+                rows.append(("(process)", f"exit status {answer}", 0, 0))
+            return rows
+        raise AssertionError("the readers' process has ended")
 
 
 if __name__ == "__main__":

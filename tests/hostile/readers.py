@@ -1,10 +1,12 @@
-"""Read hostile answers in a process of its own, whose memory is measured: one line for each answer.
+"""Read hostile answers in a process of its own, whose memory is measured.
 
-    python -m tests.hostile.readers READER TRANSPORT PLACE [FIRST STEP]
-
-PLACE is the server's address for a reader of answers, the folder
-of the bodies for a reader of files. With a step only each so
-many-th answer is read, from the first one on.
+`python -m tests.hostile.readers` takes lines of JSON from its input:
+[READER, TRANSPORT, PLACE, FIRST, STEP]. Each is carried out by a
+fork, which need not import anything, and answered by a line for each
+answer and one with the fork's exit status. PLACE is the server's
+address for a reader of answers, the folder of the bodies for a
+reader of files. With a step only each so many-th answer is read,
+from the first one on.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ import io
 import json
 import os
 import resource
+import signal
 import sys
 import tempfile
 import time
+import traceback
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,6 +49,8 @@ from tests.hostile.answers import ANSWERS, BODIES, Conversation
 from tests.virtual_clock import VirtualClock
 
 CI_JOB = "j" + "0" * 32
+# seconds of one reader with all answers
+TIMEOUT = int(os.environ.get("HOSTILE_TIMEOUT", "1200"))
 # Far above what is promised, so that the machine survives a miss.
 MAX_ADDRESS_SPACE = 6 * 2**30
 
@@ -349,7 +355,28 @@ def list_sources(
             yield answer.name, Source(session, url, Path(place) / str(index))
 
 
-def main(name: str, transport_name: str, place: str, first: str = "0", step: str = "1") -> None:
+def main() -> None:
+    for line in sys.stdin:
+        process = os.fork()
+        if not process:
+            run_and_exit(*json.loads(line))
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def run_and_exit(*arguments: Any) -> None:
+    status = 1
+    try:
+        signal.alarm(TIMEOUT)
+        run_reader(*arguments)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def run_reader(name: str, transport_name: str, place: str, first: int, step: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE))
     transport.IMAGE_TIMEOUT_FACTOR = transport.TOTAL_TIMEOUT_FACTOR  # type: ignore[misc]
     # Each look at a listing reads the same answer again; a few looks show as much as many.
@@ -358,7 +385,7 @@ def main(name: str, transport_name: str, place: str, first: str = "0", step: str
     only = os.environ.get("HOSTILE_ANSWER", "")
     output, sys.stdout = sys.stdout, io.StringIO()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        share = slice(int(first), None, int(step))
+        share = slice(first, None, step)
         sources = list_sources(place, Path(home), share, use_aiohttp=transport_name == "aiohttp")
         for answer, source in sources:
             if only not in answer:
@@ -377,4 +404,4 @@ def main(name: str, transport_name: str, place: str, first: str = "0", step: str
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

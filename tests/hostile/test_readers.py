@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.__main__ import run_reader, write_bodies
+from tests.hostile.__main__ import ReaderProcess, write_bodies
 from tests.hostile.answers import ANSWERS, BODIES
 from tests.hostile.readers import ANSWER_READERS, FILE_READERS
 from tests.hostile.server import HostileServer, serve
@@ -36,6 +36,12 @@ def server() -> Iterator[HostileServer]:
 
 
 @pytest.fixture(scope="module")
+def readers() -> Iterator[ReaderProcess]:
+    with ReaderProcess() as readers:
+        yield readers
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bodies")
     write_bodies(path)
@@ -48,18 +54,20 @@ def test_corpus_has_sixty_answers_and_more() -> None:
 
 
 @pytest.mark.parametrize(("name", "transport"), sorted(set(CASES)))
-def test_reader_of_answers_survives_them(name: str, transport: str, server: HostileServer) -> None:
+def test_reader_of_answers_survives_them(
+    name: str, transport: str, server: HostileServer, readers: ReaderProcess
+) -> None:
     first = [*ANSWER_READERS].index(name) % STEP
-    rows = run_reader(name, transport, server.url, first=first, step=STEP)
+    rows = readers.run(name, transport, server.url, first=first, step=STEP)
     limit = MAX_MEGABYTES + LIBRARIES.get(name, 0)
     assert [row for row in rows if is_harmed(row, limit)] == []
     assert len(rows) == len(ANSWERS[first::STEP])
 
 
 @pytest.mark.parametrize("name", FILE_READERS)
-def test_reader_of_files_survives_them(name: str, folder: Path) -> None:
+def test_reader_of_files_survives_them(name: str, folder: Path, readers: ReaderProcess) -> None:
     first = [*FILE_READERS].index(name) % STEP
-    rows = run_reader(name, "httpx", str(folder), first=first, step=STEP)
+    rows = readers.run(name, "httpx", str(folder), first=first, step=STEP)
     assert [row for row in rows if is_harmed(row)] == []
     assert len(rows) == len(BODIES[first::STEP])
 
