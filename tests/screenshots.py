@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.browser.conftest import MISSING, Chromium, Lab, Page, chromium_here, lab_command, serving
 from tests.browser.test_panels import IMAGINE, MOVE, PICTURE, PROMPT, SESSION
-from tests.browser.test_region import drag
+from tests.browser.test_region import CANVAS, drag
 from tests.browser.test_workbench import AFTER, RULE
 
 FOLDER = Path(__file__).parent.parent / "notebooks" / "screenshots"
@@ -73,6 +73,7 @@ def show_region(page: Page) -> str:
     page.click(MOVE.format("U2"))
     page.click(MOVE.format("Vary (Region)"))
     page.wait_pictures(".mjci-mask-editor img")
+    page.scroll_to(CANVAS)
     drag(page, (0.54, 0.38), (0.66, 0.38), (0.58, 0.33), (0.62, 0.48), (0.67, 0.46), (0.54, 0.46))
     return ".mjci-live .mjci-card"
 

@@ -79,7 +79,8 @@ class JobDialog:
 
     def render(self, node: JobNode) -> None:
         """Show the dialog if the node's job needs input, else hide it."""
-        needs_input = node.job.status is Status.NEEDS_INPUT
+        # Not before what is above it, which would move it.
+        needs_input = node.job.status is Status.NEEDS_INPUT and not node.is_loading
         set_visible(self.box, needs_input)
         if not needs_input:
             return

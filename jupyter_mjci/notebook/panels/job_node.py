@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.job import Button, Job
+from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.notebook.panels.html import InlineImage
 
 
@@ -67,8 +67,9 @@ class JobNode:
 
     @property
     def is_loading(self) -> bool:
-        """Whether the job has ended, and its pictures are still to come."""
-        return self.is_followed and self.job.status.is_terminal
+        """Whether the job has ended or needs input, and pictures of it are still to come."""
+        status = self.job.status
+        return self.is_followed and (status.is_terminal or status is Status.NEEDS_INPUT)
 
     def get_path(self) -> list[JobNode]:
         """Return the nodes from the root to this one."""
