@@ -21,9 +21,9 @@ DIST = Path("dist")
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the suite but for browsers and kernels, by two workers; a file stays on one of them."""
+    """Run the suite but for browsers and kernels, by three workers; a file stays on one of them."""
     session.install("-e", ".[test]")
-    arguments = session.posargs or ["-n", "2", "--dist", "loadfile", "-m", NOT_IN_REAL_TIME]
+    arguments = session.posargs or ["-n", "3", "--dist", "loadfile", "-m", NOT_IN_REAL_TIME]
     session.run("pytest", *arguments)
 
 
