@@ -130,10 +130,12 @@ class LakeReader:
         statement = f"SELECT {', '.join(list_stored_columns(columns))} FROM jobs"
         with self._connect_to_view() as db:
             reader = db.sql(statement).to_arrow_reader(PART_ROWS)
-            # an empty lake has no batch
-            yield arrow_to_frame(reader.schema.empty_table(), columns)
+            is_empty = True
             for batch in reader:
+                is_empty = False
                 yield arrow_to_frame(pa.Table.from_batches([batch]), columns)
+            if is_empty:
+                yield arrow_to_frame(reader.schema.empty_table(), columns)
 
     def sql(self, statement: str) -> pd.DataFrame:
         """Return the result of a statement in SQL (DuckDB's).
