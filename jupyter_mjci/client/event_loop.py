@@ -325,6 +325,11 @@ def _make_reentrant(loop: PrivateEventLoop) -> None:
         nest_asyncio._patch_loop(loop)
 
 
+def has_patched_asyncio() -> bool:
+    """Return whether our own loop was made re-entrant where that takes patching asyncio."""
+    return sys.version_info >= (3, 14) and hasattr(PrivateEventLoop, "_nest_patched")
+
+
 def enable_nested_loops(
     version: tuple[int, ...] = sys.version_info[:2], ipykernel: tuple[int, ...] = (0,)
 ) -> str:

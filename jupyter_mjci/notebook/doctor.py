@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.settings import Secret, list_section_settings
 from jupyter_mjci.diagnostics import NOT_CONFIGURED, diagnose
 from jupyter_mjci.jobs.client import MAX_KNOWN_JOBS
@@ -87,10 +88,12 @@ def detect_front_end(ip: InteractiveShell) -> str:
 
 
 def describe_asyncio() -> str:
-    """Return whether another library has patched asyncio in this process."""
+    """Return whether asyncio is patched in this process, and by whom."""
     module = asyncio.run.__module__
     if not getattr(asyncio, "_nest_patched", False) and module == "asyncio.runners":
         return "asyncio is not patched"
+    if event_loop.has_patched_asyncio():
+        return "asyncio is patched by this package, for its own loop; the kernel's is as it was"
     return (
         f"asyncio is patched ({module}): under ipykernel 7.1 and later, nesting on the kernel's "
         "loop loses queued cells. This package does not need it; restart the kernel without it."
