@@ -327,7 +327,9 @@ _APPEARANCE = """selector => {
   };
   look();
 }"""
-_COMMAND = """([name, given]) => {
+# With a cell at once: the focus that a widget takes meanwhile would make another one active.
+_COMMAND = """([name, given, cell]) => {
+  if (cell !== null) jupyterapp.shell.currentWidget.content.activeCellIndex = cell;
   window.commanded = 'begun';
   jupyterapp.commands.execute(name, given).finally(() => { window.commanded = 'ended'; });
 }"""
@@ -391,9 +393,9 @@ class Page:
         self.shown.do(lambda: self.page.evaluate(_RESTART))
         self.wait_js(_IDLE)
 
-    def command(self, name: str, **given: Any) -> None:
-        """A JupyterLab command, begun but not waited for."""
-        self.js(_COMMAND, [name, given])
+    def command(self, name: str, cell: int | None = None, **given: Any) -> None:
+        """A JupyterLab command, on a cell if one is given; begun but not waited for."""
+        self.js(_COMMAND, [name, given, cell])
 
     def run_all(self, wait: bool = True) -> None:
         self.command("notebook:run-all-cells")
@@ -408,8 +410,7 @@ class Page:
         self.wait_js(_IDLE)
 
     def run(self, cell: int, wait: bool = True) -> None:
-        self.js("n => { jupyterapp.shell.currentWidget.content.activeCellIndex = n; }", cell)
-        self.command("notebook:run-cell")
+        self.command("notebook:run-cell", cell)
         if wait:
             self.wait_cell(cell)
 
