@@ -376,8 +376,7 @@ class Card:
         relatives = (*node.get_path(), *node.children)
         statuses = tuple((relative.label, relative.job.status) for relative in relatives)
         self._render_if_changed(self.breadcrumb, (node, statuses), self._build_breadcrumb)
-        has_grid = bool(node.pictures) and not node.is_loading and is_grid(node.job)
-        grid = (node, has_grid, tuple(node.selected))
+        grid = (node, _has_grid(node), tuple(node.selected))
         self._render_if_changed(self.grid_buttons, grid, self._build_grid_buttons)
         actions = (node, node.is_loading, node.job.buttons)
         self._render_if_changed(self.action_buttons, actions, self._build_action_buttons)
@@ -425,7 +424,7 @@ class Card:
         return widgets
 
     def _build_grid_buttons(self, node: JobNode) -> Sequence[W.Widget]:
-        if not node.pictures or node.is_loading or not is_grid(node.job):
+        if not _has_grid(node):
             return ()
         buttons = []
         for number in range(1, GRID_SIZE + 1):
@@ -450,6 +449,11 @@ class Card:
             indent = "  " * len(node.get_path())
             lines.append(indent + cards.format_line(node.job))
         return "\n".join(lines)
+
+
+def _has_grid(node: JobNode) -> bool:
+    """Return whether pictures of a grid can be selected."""
+    return bool(node.pictures) and not node.is_loading and is_grid(node.job)
 
 
 def _render_snapshot(node: JobNode) -> str:
