@@ -326,8 +326,11 @@ def _make_reentrant(loop: PrivateEventLoop) -> None:
 
 
 def has_patched_asyncio() -> bool:
-    """Return whether our own loop was made re-entrant where that takes patching asyncio."""
-    return sys.version_info >= (3, 14) and hasattr(PrivateEventLoop, "_nest_patched")
+    """Return whether asyncio is patched for our own loop alone, as from Python 3.14 on."""
+    # A class inherits the mark of one that another library has patched.
+    is_foreign = hasattr(asyncio.SelectorEventLoop, "_nest_patched")
+    is_ours = "_nest_patched" in vars(PrivateEventLoop)
+    return sys.version_info >= (3, 14) and is_ours and not is_foreign
 
 
 def enable_nested_loops(

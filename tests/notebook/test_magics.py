@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -32,7 +33,7 @@ from jupyter_mjci.errors import (
 from jupyter_mjci.imaging.picture import Picture
 from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.completion import complete_line
-from jupyter_mjci.notebook.doctor import detect_front_end
+from jupyter_mjci.notebook.doctor import describe_asyncio, detect_front_end
 from jupyter_mjci.notebook.extension import _EXTENSIONS, MAGIC_NAMES, keep_question_marks
 from jupyter_mjci.notebook.job_future import JobFuture
 from jupyter_mjci.notebook.magics import Magics
@@ -518,6 +519,22 @@ def test_connect_uses_flags_and_environment(
     session.close()
 
 
+@pytest.mark.parametrize(
+    ("is_ours", "described"),
+    [
+        (True, "asyncio is patched by this package, for its own loop; the kernel's is as it was"),
+        (False, "asyncio is patched (nest_asyncio)"),
+    ],
+)
+def test_doctor_tells_who_has_patched_asyncio(
+    monkeypatch: pytest.MonkeyPatch, is_ours: bool, described: str
+) -> None:
+    monkeypatch.setattr(event_loop, "has_patched_asyncio", lambda: is_ours)
+    monkeypatch.setattr(asyncio, "_nest_patched", True, raising=False)
+    monkeypatch.setattr(asyncio.run, "__module__", "nest_asyncio")
+    assert describe_asyncio().startswith(described)
+
+
 def test_status_and_doctor_report_without_secrets(shell: Shell) -> None:
     shell.run("%mj_imagine a fox")
     shell.run("%mjci status")
@@ -528,9 +545,8 @@ def test_status_and_doctor_report_without_secrets(shell: Shell) -> None:
     assert rows["Midjourney secret"] == "ok: accepted as secret (mj-api-secret)"
     assert rows["Tencent CI signature"] == "ok: accepted"
     # From Python 3.14 on, a callback of another test that calls `run` has it patched.
-    mine = "asyncio is patched by this package, for its own loop; the kernel's is as it was"
-    patched = event_loop.has_patched_asyncio()
-    assert rows["event loop"] == (mine if patched else "asyncio is not patched")
+    if sys.version_info < (3, 14) or not hasattr(asyncio, "_nest_patched"):
+        assert rows["event loop"] == "asyncio is not patched"
     assert rows["cells"] == "headless: only final outputs; IPython without a kernel"
     settings = shell.run("s.settings")
     for secret in (settings.mj_secret, settings.ci_secret_key):
